@@ -1,0 +1,1 @@
+"""When things run: definitions, profiles, jobs, schedules, sensors, automation."""

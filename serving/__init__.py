@@ -1,0 +1,1 @@
+"""What answers requests: servers, routing, rollouts, semantics. Never imports Dagster."""
