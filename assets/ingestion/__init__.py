@@ -1,0 +1,1 @@
+"""Sources, contracts, quarantine and the lakehouse: how a dropped file becomes a published partition."""
