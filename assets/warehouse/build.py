@@ -1,0 +1,277 @@
+"""Builds and tests a copy of the warehouse, then publishes it by one ``os.replace``.
+
+The ledger of what was built from what lies in the file itself, so it is never apart from the data.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assets.warehouse.manifest import Manifest, dbt_command, dbt_environment
+from serving.errors import ClearwayError
+from serving.faults import boundary
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What dbt says of one model or test."""
+
+    unique_id: str
+    status: str
+    seconds: float
+    failures: int | None
+    message: str | None
+
+    @property
+    def ok(self) -> bool:
+        return self.status in ("success", "pass", "warn")
+
+
+class BuildFailed(ClearwayError):
+    """A model or a test failed; the published warehouse is as it was."""
+
+    def __init__(self, what: str, results: dict[str, NodeResult]) -> None:
+        self.results = results
+        super().__init__(
+            what,
+            untouched="the published warehouse; readers see what they saw before.",
+            todo="mend the model, the test or the data that it names, then run these partitions again.",
+        )
+
+
+@dataclass(frozen=True)
+class Build:
+    """One build: which models, over which months, from which files.
+
+    Attributes:
+        select: names of the models.
+        periods: first days of the months, in order; consecutive.
+        until: first day after the last month.
+        files: for each source, the data files of its published snapshot.
+        keys: for each month, the publish key of what the models read.
+    """
+
+    select: tuple[str, ...]
+    periods: tuple[date, ...]
+    until: date
+    files: dict[str, list[str]]
+    keys: dict[date, str] = field(default_factory=dict)
+
+
+def stale(warehouse_file: Path, build: Build) -> list[date]:
+    """The months for which some selected model was not yet built from what its key says."""
+    if not warehouse_file.exists():
+        return list(build.periods)
+    with reading(warehouse_file) as connection:
+        if not _has_ledger(connection):
+            return list(build.periods)
+        done = set(connection.execute("select model, period, key from clearway.builds").fetchall())
+    return [p for p in build.periods if any((m, p, build.keys[p]) not in done for m in build.select)]
+
+
+def last_results(warehouse_file: Path) -> dict[str, NodeResult]:
+    """The newest result of every model and test, from the file itself."""
+    with reading(warehouse_file) as connection:
+        rows = connection.execute("select unique_id, status, seconds, failures, message from clearway.results").fetchall()
+    return {row[0]: NodeResult(*row) for row in rows}
+
+
+def publish(
+    build: Build, manifest: Manifest, project: Path, folder: Path, run_id: str, log: Callable[[str], None]
+) -> dict[str, NodeResult]:
+    """Build the models on a copy, test it, and put it in the published file's place.
+
+    Args:
+        folder: where the published file and the copies lie.
+        log: is given dbt's lines as they come.
+
+    Returns:
+        dbt's results by unique id.
+
+    Raises:
+        BuildFailed: a model or a test failed.
+        ClearwayError: the disk is full or the folder cannot be written.
+    """
+    published = folder / "warehouse.duckdb"
+    copy = folder / f"build-{run_id[:8]}-{os.getpid()}.duckdb"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _only_writer(folder):
+            _clean(folder)
+            if published.exists():
+                shutil.copyfile(published, copy)
+            _prepare(copy, build.files)
+            boundary("warehouse.copied")
+            results = _run_dbt(build, manifest, project, copy, folder, log)
+            _record(copy, build, results, run_id)
+            boundary("warehouse.tested")
+            _fsync(copy)
+            os.replace(copy, published)
+            boundary("warehouse.published")
+            return results
+    except OSError as error:
+        raise ClearwayError(
+            f"{folder}: the warehouse cannot be written: {error}",
+            untouched="the published warehouse; readers see what they saw before.",
+            todo="free disk space or give write permission, then run these partitions again.",
+        ) from error
+    finally:
+        for left in (copy, copy.with_suffix(".duckdb.wal")):
+            left.unlink(missing_ok=True)
+
+
+@contextmanager
+def reading(warehouse_file: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A read-only connection to the published file; a replacement meanwhile does not disturb it."""
+    import duckdb
+
+    connection = duckdb.connect(str(warehouse_file), read_only=True)
+    try:
+        connection.execute("set TimeZone = 'UTC'")
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    """One build at a time, whoever started it: two copies published in turn would lose the first."""
+    with (folder / "writer.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _clean(folder: Path) -> None:
+    for left in folder.glob("build-*.duckdb*"):  # of runs that were killed; the lock says that none is alive
+        left.unlink()
+
+
+def _prepare(copy: Path, files: dict[str, list[str]]) -> None:
+    """Views of the published snapshots, and the ledger's tables.
+
+    The files of a snapshot are plain parquet, since a replaced partition leaves no delete files: reading them
+    directly needs no DuckDB extension.
+    """
+    import duckdb
+
+    with duckdb.connect(str(copy)) as connection:
+        connection.execute("create schema if not exists raw")
+        for source, paths in files.items():
+            listed = ", ".join("'" + p.removeprefix("file://").replace("'", "''") + "'" for p in paths)
+            connection.execute(
+                f'create or replace view raw."{source}" as select * from read_parquet([{listed}], union_by_name = true)'
+            )
+        connection.execute("create schema if not exists clearway")
+        connection.execute(
+            "create table if not exists clearway.builds"
+            " (model varchar, period date, key varchar, run_id varchar, built_at timestamptz, primary key (model, period))"
+        )
+        connection.execute(
+            "create table if not exists clearway.results"
+            " (unique_id varchar primary key, status varchar, seconds double, failures bigint, message varchar)"
+        )
+
+
+def _run_dbt(
+    build: Build, manifest: Manifest, project: Path, copy: Path, folder: Path, log: Callable[[str], None]
+) -> dict[str, NodeResult]:
+    target = folder / "dbt"
+    target.mkdir(exist_ok=True)
+    (target / "run_results.json").unlink(missing_ok=True)
+    variables = json.dumps({"from_date": build.periods[0].isoformat(), "to_date": build.until.isoformat()})
+    select = ["--select", *sorted(build.select)] if len(build.select) < len(manifest.models) else []
+    command = dbt_command(
+        "build", "--vars", variables, *select, "--log-format", "json", "--log-level", "info", project=project, target=target
+    )
+    tail: list[str] = []
+    with subprocess.Popen(
+        command, env=dbt_environment(copy), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            text = _message(line)
+            if text:
+                log(text)
+                tail = [*tail[-60:], text]
+    results = _results(target / "run_results.json")
+    failed = [r for r in results.values() if not r.ok and r.status != "skipped"]
+    if process.returncode or failed:
+        why = "\n".join(f"- {r.unique_id}: {r.status}: {r.message or ''} ({r.failures or 0} failing rows)" for r in failed)
+        span = f"{build.periods[0]} to {build.periods[-1]}"
+        raise BuildFailed(f"dbt build failed for {span}:\n{why or chr(10).join(tail[-20:])}", results)
+    return results
+
+
+def _message(line: str) -> str:
+    try:
+        return str(json.loads(line)["info"]["msg"]).strip()
+    except (ValueError, KeyError, TypeError):
+        return line.strip()
+
+
+def _results(path: Path) -> dict[str, NodeResult]:
+    if not path.exists():
+        return {}
+    return {
+        r["unique_id"]: NodeResult(r["unique_id"], str(r["status"]), r["execution_time"], r.get("failures"), r.get("message"))
+        for r in json.loads(path.read_text())["results"]
+    }
+
+
+def _record(copy: Path, build: Build, results: dict[str, NodeResult], run_id: str) -> None:
+    import duckdb
+
+    now = datetime.now(UTC)
+    with duckdb.connect(str(copy)) as connection:
+        connection.executemany(
+            "insert or replace into clearway.builds values (?, ?, ?, ?, ?)",
+            [(m, p, build.keys[p], run_id, now) for m in build.select for p in build.periods],
+        )
+        connection.executemany(
+            "insert or replace into clearway.results values (?, ?, ?, ?, ?)",
+            [(r.unique_id, r.status, r.seconds, r.failures, r.message) for r in results.values()],
+        )
+        connection.execute("checkpoint")
+
+
+def _has_ledger(connection: duckdb.DuckDBPyConnection) -> bool:
+    found = connection.execute(
+        "select count(*) from information_schema.tables where table_schema = 'clearway' and table_name = 'builds'"
+    ).fetchone()
+    return bool(found and found[0])
+
+
+def _fsync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def row_counts(warehouse_file: Path, manifest: Manifest, models: list[str]) -> dict[str, tuple[int, dict[str, int]]]:
+    """Rows of each model's table: in all, and by month where it has a column ``period``; views are left out."""
+    counts: dict[str, tuple[int, dict[str, int]]] = {}
+    with reading(warehouse_file) as connection:
+        for name in models:
+            model = manifest.models[name]
+            if model.materialized == "view":
+                continue
+            table = f'"{model.schema}"."{name}"'
+            total: Any = connection.execute(f"select count(*) from {table}").fetchone()
+            months = {}
+            if "period" in model.columns:
+                rows = connection.execute(f"select period::varchar, count(*) from {table} group by 1").fetchall()
+                months = dict(rows)
+            counts[name] = (total[0], months)
+    return counts

@@ -1,0 +1,18 @@
+"""A profile's settings as Dagster resources. The code of the assets is the same for every profile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from assets.ingestion.resources import LakehouseResource, LandingResource
+from assets.warehouse.resources import WarehouseResource
+from serving.settings import Settings
+
+
+def resources(settings: Settings) -> dict[str, Any]:
+    """The resources of the profile that the settings describe."""
+    return {
+        "lakehouse": LakehouseResource(catalog_uri=settings.catalog, location=settings.lakehouse),
+        "landing": LandingResource(folder=str(settings.landing)),
+        "warehouse": WarehouseResource(folder=str(settings.warehouse)),
+    }
