@@ -1,0 +1,1 @@
+select carrier, carrier_name from {{ ref('stg_airlines') }}
