@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from serving.errors import ClearwayError
@@ -20,6 +21,13 @@ Answer = TypeVar("Answer")
 
 class Overloaded(ClearwayError):
     """More rows wait than the server will hold; come back later."""
+
+
+@dataclass
+class _Waiting(Generic[Job, Answer]):
+    job: Job
+    future: asyncio.Future[Answer]
+    loop: asyncio.AbstractEventLoop
 
 
 class Batcher(Generic[Job, Answer]):
@@ -41,7 +49,7 @@ class Batcher(Generic[Job, Answer]):
         max_waiting: int = 8192,
     ) -> None:
         self._work, self._rows, self._max_rows, self._max_waiting = work, rows, max_rows, max_waiting
-        self._queue: deque[tuple[Job, asyncio.Future[Answer], asyncio.AbstractEventLoop]] = deque()
+        self._queue: deque[_Waiting[Job, Answer]] = deque()
         self._waiting = 0
         self._ready = threading.Condition()
         self._closed = False
@@ -64,7 +72,7 @@ class Batcher(Generic[Job, Answer]):
             if self._waiting and self._waiting + rows > self._max_waiting:
                 raise Overloaded(f"{self._waiting} rows wait already", todo="send the request again in a second.")
             self._waiting += rows
-            self._queue.append((job, future, loop))
+            self._queue.append(_Waiting(job, future, loop))
             self._ready.notify()
         return await future
 
@@ -75,13 +83,14 @@ class Batcher(Generic[Job, Answer]):
             self._ready.notify()
         self._thread.join(timeout=30)
 
-    def _take(self) -> list[tuple[Job, asyncio.Future[Answer], asyncio.AbstractEventLoop]]:
+    def _take(self) -> list[_Waiting[Job, Answer]]:
         with self._ready:
             while not self._queue and not self._closed:
                 self._ready.wait()
-            batch, total = [], 0
+            batch: list[_Waiting[Job, Answer]] = []
+            total = 0
             while self._queue:
-                rows = self._rows(self._queue[0][0])
+                rows = self._rows(self._queue[0].job)
                 if batch and total + rows > self._max_rows:
                     break
                 batch.append(self._queue.popleft())
@@ -96,10 +105,10 @@ class Batcher(Generic[Job, Answer]):
                 return
             answers: Sequence[Answer | Exception]
             try:
-                answers = self._work([job for job, _, _ in batch])
+                answers = self._work([waiting.job for waiting in batch])
             except Exception as error:  # every caller of the batch is told, the thread lives on
                 answers = [error] * len(batch)
-            batch[0][2].call_soon_threadsafe(_deliver, [future for _, future, _ in batch], answers)
+            batch[0].loop.call_soon_threadsafe(_deliver, [waiting.future for waiting in batch], answers)
 
 
 def _deliver(futures: Sequence[asyncio.Future[Answer]], answers: Sequence[Answer | Exception]) -> None:

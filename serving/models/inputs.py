@@ -73,7 +73,8 @@ def _instants(requests: pd.DataFrame, name: str) -> pd.Series:
 def _clock_frame(source: FromRequest, requests: pd.DataFrame) -> Matrix:
     first = _instants(requests, source.fields[0])
     if source.take == "minutes_between":
-        return ((_instants(requests, source.fields[1]) - first).dt.total_seconds() / 60).to_numpy(np.float64)
+        minutes: Matrix = (_instants(requests, source.fields[1]) - first).dt.total_seconds().to_numpy(np.float64) / 60
+        return minutes
     local = first.dt.tz_convert(source.timezone).dt
     if source.take == "hour":
         return local.hour.to_numpy(np.float64)

@@ -1,0 +1,161 @@
+"""Envoy's configuration as plain data: bootstrap, clusters (CDS) and routes (RDS). Pure functions."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from serving.routing.router import ARM_HEADER
+
+CDS_FILE, RDS_FILE = "clusters.json", "routes.json"
+STAT_PREFIX, ROUTES = "models", "models"
+REQUEST_TIMEOUT = "30s"
+# The model servers keep idle connections longer, so the router is always the one that closes.
+UPSTREAM_IDLE = "60s"
+_TYPE = "type.googleapis.com/envoy"
+
+
+def _address(host: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def bootstrap(folder: Path, host: str, port: int, admin_port: int) -> dict[str, Any]:
+    """Static part: one listener and the admin page, both on ``host``; clusters and routes from watched files."""
+
+    def watched(name: str) -> dict[str, Any]:
+        # A file is replaced by rename: the folder is what changes.
+        return {"path": str(folder / name), "watched_directory": {"path": str(folder)}}
+
+    manager = {
+        "@type": f"{_TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": STAT_PREFIX,
+        "codec_type": "AUTO",
+        # The gateway names the request; the id it gave is the one that events and logs carry.
+        "generate_request_id": False,
+        "preserve_external_request_id": True,
+        "use_remote_address": False,
+        "server_header_transformation": "PASS_THROUGH",
+        "rds": {
+            "route_config_name": ROUTES,
+            "config_source": {"resource_api_version": "V3", "path_config_source": watched(RDS_FILE)},
+        },
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": f"{_TYPE}.extensions.filters.http.router.v3.Router"},
+            }
+        ],
+    }
+    return {
+        "node": {"id": "clearway", "cluster": "clearway"},
+        "admin": {"address": _address(host, admin_port)},
+        "dynamic_resources": {
+            "cds_config": {"resource_api_version": "V3", "path_config_source": watched(CDS_FILE)},
+        },
+        "static_resources": {
+            "listeners": [
+                {
+                    "name": "models",
+                    "address": _address(host, port),
+                    "filter_chains": [
+                        {
+                            "filters": [
+                                {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
+                            ]
+                        }
+                    ],
+                }
+            ]
+        },
+    }
+
+
+def _discovery(resources: list[dict[str, Any]]) -> dict[str, Any]:
+    content = json.dumps(resources, sort_keys=True)
+    return {"version_info": hashlib.sha256(content.encode()).hexdigest()[:16], "resources": resources}
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def clusters(arms: Mapping[str, str]) -> dict[str, Any]:
+    """CDS response: one cluster an arm."""
+    found = []
+    for arm, address in sorted(arms.items()):
+        host, _, port = address.rpartition(":")
+        found.append(
+            {
+                "@type": f"{_TYPE}.config.cluster.v3.Cluster",
+                "name": arm,
+                "type": "STATIC" if _is_address(host) else "STRICT_DNS",
+                "connect_timeout": "1s",
+                "load_assignment": {
+                    "cluster_name": arm,
+                    "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(host, int(port))}}]}],
+                },
+                "typed_extension_protocol_options": {
+                    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                        "@type": f"{_TYPE}.extensions.upstreams.http.v3.HttpProtocolOptions",
+                        "common_http_protocol_options": {"idle_timeout": UPSTREAM_IDLE},
+                        "explicit_http_config": {"http_protocol_options": {}},
+                    }
+                },
+            }
+        )
+    return _discovery(found)
+
+
+def _refusal(status: int, reason: str, message: str) -> dict[str, Any]:
+    body = json.dumps({"error": {"reason": reason, "message": message}})
+    return {"status": status, "body": {"inline_string": body}}
+
+
+def _action(target: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **target,
+        "prefix_rewrite": "/",
+        "timeout": REQUEST_TIMEOUT,
+        # A POST that reached an arm is never sent twice; one that could not connect was not sent at all.
+        "retry_policy": {"retry_on": "connect-failure", "num_retries": 2},
+    }
+
+
+def _model_routes(model: str, weights: Mapping[str, int]) -> list[dict[str, Any]]:
+    prefix = {"prefix": f"/models/{model}/"}
+    routes: list[dict[str, Any]] = []
+    for arm in sorted(weights):
+        header = {"name": ARM_HEADER, "string_match": {"exact": arm}}
+        routes.append({"match": {**prefix, "headers": [header]}, "route": _action({"cluster": arm})})
+    routes.append(
+        {
+            "match": {**prefix, "headers": [{"name": ARM_HEADER, "present_match": True}]},
+            "direct_response": _refusal(404, "unknown_arm", f"model {model} has no arm of that name"),
+        }
+    )
+    split = [{"name": arm, "weight": weight} for arm, weight in sorted(weights.items()) if weight > 0]
+    if split:
+        routes.append({"match": prefix, "route": _action({"weighted_clusters": {"clusters": split}})})
+    else:
+        refusal = _refusal(503, "no_arm", f"no version of model {model} receives traffic")
+        routes.append({"match": prefix, "direct_response": refusal})
+    return routes
+
+
+def routes(weights: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """RDS response: ``/models/<model>/`` to the model's arms by weight, or to one arm by header."""
+    found = [route for model in sorted(weights) for route in _model_routes(model, weights[model])]
+    unknown = _refusal(404, "unknown_model", "no such model is routed")
+    found.append({"match": {"prefix": "/"}, "direct_response": unknown})
+    hosts = [{"name": "models", "domains": ["*"], "routes": found}]
+    return _discovery(
+        [{"@type": f"{_TYPE}.config.route.v3.RouteConfiguration", "name": ROUTES, "virtual_hosts": hosts}]
+    )

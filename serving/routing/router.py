@@ -1,0 +1,38 @@
+"""What the rollout controller needs from whatever carries traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from serving.errors import ClearwayError
+
+# Addresses one arm whatever the weights are: for smoke tests, from this machine only.
+ARM_HEADER = "x-clearway-arm"
+
+
+class RoutingError(ClearwayError):
+    """The router does not take what it was told."""
+
+
+class Router(Protocol):
+    """Splits the traffic of each model between arms. Every call is idempotent.
+
+    Arm names are unique over all models. The arms of a model are those that its weights name, also with weight 0: an
+    arm with weight 0 gets no user's request and can be addressed by ``ARM_HEADER``.
+    """
+
+    def set_arms(self, arms: Mapping[str, str]) -> None:
+        """All arms there are, each with its ``host:port``. An arm that weights still name cannot be left out."""
+
+    def set_weights(self, model: str, weights: Mapping[str, int]) -> None:
+        """Split a model's traffic in proportion to ``weights``; an empty mapping removes the model."""
+
+    def arms(self) -> dict[str, str]:
+        """The arms as last set."""
+
+    def weights(self) -> dict[str, dict[str, int]]:
+        """The weights as last set, by model."""
+
+    def applied(self) -> bool:
+        """Whether traffic follows what was last set."""
