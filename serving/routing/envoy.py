@@ -58,12 +58,13 @@ class EnvoyRouter:
         return self.folder / BOOTSTRAP_FILE
 
     def prepare(self) -> None:
-        """Write what Envoy needs to start: bootstrap, and clusters and routes as last set."""
+        """Write what Envoy needs to start. Clusters and routes only if there are none: they are their writer's."""
         self.folder.mkdir(parents=True, exist_ok=True)
         s = self.settings
         static = config.bootstrap(self.folder, s.host, s.envoy_port, s.envoy_admin_port)
         replace(self.bootstrap_file, json.dumps(static, indent=1))
-        self._render(self._state())
+        if not all((self.folder / name).exists() for name in _VERSION_OF):
+            self._render(self._state())
 
     def command(self) -> list[str]:
         """How to start Envoy. Hot restart is off: it is shared memory by machine-wide ids."""

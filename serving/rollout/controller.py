@@ -1,0 +1,236 @@
+"""The rollout controller: ``python -m serving.rollout.controller``.
+
+Each tick reads the logs, makes the world what they say, and moves each release one step: the step is logged first, and
+takes effect by the reconciliation that follows. So a controller killed anywhere goes on where the log ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from serving.errors import ClearwayError
+from serving.models import registry
+from serving.models.spec import read_spec
+from serving.rollout.log import RolloutLog
+from serving.rollout.plan import parse_plan
+from serving.rollout.read import released_models
+from serving.rollout.reconcile import Arms, Reconciler
+from serving.rollout.smoke import run_smoke
+from serving.rollout.state import ModelState, Rollout, fold
+from serving.rollout.submit import folder, take_back, waiting
+from serving.routing.router import Router
+from serving.runtime.arms import arm_name
+from serving.runtime.program import free_port
+from serving.settings import Settings, get_settings
+
+log = logging.getLogger(__name__)
+TICK_SECONDS = 0.25
+
+
+class Controller:
+    """Moves releases. One a home (a lock sees to it); ``tick`` may be called at any time, any number of times."""
+
+    def __init__(self, settings: Settings, router: Router, arms: Arms) -> None:
+        self.settings, self.router = settings, router
+        self.reconciler = Reconciler(settings, router, arms)
+        self._since: dict[tuple[str, str], float] = {}
+        self._told: dict[str, str] = {}
+        self._cache: dict[str, tuple[tuple[int, int], ModelState]] = {}
+        self._steps: dict[str, Callable[[ModelState, Rollout], None]] = {
+            "submitted": self._start,
+            "starting": self._await_ready,
+            "ready": self._smoke,
+            "smoked": self._switch,
+            "switched": self._alias,
+            "aliased": self._complete,
+        }
+
+    def tick(self) -> None:
+        """One round over all models. What goes wrong with one is logged and does not stop the others."""
+        queue = waiting(self.settings)
+        models = sorted({*released_models(self.settings), *(item["plan"]["model"] for item in queue)})
+        states = {}
+        for model in models:
+            self._guard(model, lambda m: states.__setitem__(m, self._state(m)))
+        if len(states) < len(models):
+            return  # with a log unread, its arms would look like nobody's
+        self._guard("traffic", lambda _: self.reconciler.traffic(states.values()))
+        for model, state in states.items():
+            mine = [item for item in queue if item["plan"]["model"] == model]
+            self._guard(model, lambda m, s=state, q=mine: self._move(m, s, q))  # type: ignore[misc]
+
+    def _guard(self, what: str, action: Callable[[str], None]) -> None:
+        try:
+            action(what)
+            self._told.pop(what, None)
+        except (ClearwayError, OSError) as error:
+            if self._told.get(what) != str(error):
+                log.error("%s: %s", what, error)
+                self._told[what] = str(error)
+
+    def _state(self, model: str) -> ModelState:
+        path = RolloutLog(model, self.settings).path
+        mark = (path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else (0, 0)
+        if model not in self._cache or self._cache[model][0] != mark:
+            self._cache[model] = (mark, fold(model, RolloutLog(model, self.settings).entries()))
+        return self._cache[model][1]
+
+    def _move(self, model: str, state: ModelState, queue: list[dict[str, Any]]) -> None:
+        self.reconciler.alias(state)
+        for item in queue:
+            if item["id"] in state.rollouts:  # killed between the log and here
+                take_back(item["id"], self.settings)
+        rollout = state.running
+        if rollout is not None:
+            self._steps[rollout.phase](state, rollout)
+            return
+        fresh = [item for item in queue if item["id"] not in state.rollouts]
+        if fresh:
+            self._take(model, fresh[0])
+
+    def _append(self, model: str, kind: str, rollout: str, **data: Any) -> None:
+        RolloutLog(model, self.settings).append(kind, rollout, **data)
+        log.info("%s: rollout %s is %s", model, rollout, kind)
+
+    def _take(self, model: str, item: dict[str, Any]) -> None:
+        try:
+            plan = parse_plan(item["plan"], item["id"])
+        except ClearwayError as error:
+            aside = folder(self.settings) / f"{item['id']}.json"
+            os.replace(aside, aside.with_suffix(".refused"))
+            raise ClearwayError(f"{error.what}. Kept as {aside.with_suffix('.refused')}") from error
+        self._append(
+            model, "submitted", item["id"], plan=plan.model_dump(mode="json"), submitted_at=item["submitted_at"]
+        )
+        take_back(item["id"], self.settings)
+
+    def _waited(self, rollout: Rollout) -> float:
+        """Seconds that this process has seen the phase; a clock that jumps and a machine that slept do not count."""
+        return time.monotonic() - self._since.setdefault((rollout.id, rollout.phase), time.monotonic())
+
+    # Steps
+
+    def _start(self, state: ModelState, rollout: Rollout) -> None:
+        try:
+            registry.resolve(state.model, rollout.version, self.settings)
+        except ClearwayError as error:
+            self._roll_back(state, rollout, error.what)
+            return
+        name = arm_name(state.model, rollout.version)
+        known = state.arms.get(name)
+        taken = {arm.port for other in released_models(self.settings) for arm in self._state(other).arms.values()}
+        port = known.port if known else free_port(self.settings.host, taken)
+        self._append(state.model, "starting", rollout.id, arm=name, port=port)
+
+    def _await_ready(self, state: ModelState, rollout: Rollout) -> None:
+        import httpx
+
+        assert rollout.arm is not None
+        url = f"http://{self.settings.host}:{state.arms[rollout.arm].port}/readyz"
+        try:
+            response = httpx.get(url, timeout=6)
+            problem = None if response.status_code == 200 else str(response.json().get("reason"))
+        except (httpx.HTTPError, ValueError) as error:
+            problem = f"{type(error).__name__}: {error}"
+        if problem is None and not self.router.applied():
+            problem = "the router has not taken the new arm"
+        if problem is None:
+            self._append(state.model, "ready", rollout.id)
+        elif self._waited(rollout) > rollout.plan["ready_timeout_s"]:
+            self._roll_back(
+                state, rollout, f"{rollout.arm} was not ready in {rollout.plan['ready_timeout_s']:.0f} s: {problem}"
+            )
+
+    def _smoke(self, state: ModelState, rollout: Rollout) -> None:
+        assert rollout.arm is not None
+        plan = parse_plan(rollout.plan, rollout.id)
+        spec = read_spec(registry.cache_folder(state.model, rollout.version, self.settings))
+        examples = plan.smoke.examples or [spec.examples()]
+        evidence = run_smoke(state.model, rollout.arm, rollout.version, plan.smoke, examples, rollout.id, self.settings)
+        self._append(state.model, "smoked", rollout.id, evidence=evidence)
+
+    def _switch(self, state: ModelState, rollout: Rollout) -> None:
+        assert rollout.smoke is not None
+        assert rollout.arm is not None
+        if not rollout.smoke["passed"]:
+            self._roll_back(state, rollout, rollout.smoke["reason"])
+            return
+        weights = {**dict.fromkeys(state.weights, 0), rollout.arm: 100}
+        self._append(state.model, "switched", rollout.id, weights=weights)
+
+    def _alias(self, state: ModelState, rollout: Rollout) -> None:
+        if self.router.applied():
+            self._append(
+                state.model, "aliased", rollout.id, alias=registry.CHAMPION, version=rollout.version, was=state.champion
+            )
+
+    def _complete(self, state: ModelState, rollout: Rollout) -> None:
+        # Only here after the reconciler has seen the alias point at the version.
+        self._append(state.model, "completed", rollout.id, record=self._record(state, rollout, "completed", None))
+
+    def _roll_back(self, state: ModelState, rollout: Rollout, reason: str) -> None:
+        record = self._record(state, rollout, "rolled_back", reason)
+        self._append(state.model, "rolled_back", rollout.id, reason=reason, record=record)
+
+    def _record(self, state: ModelState, rollout: Rollout, outcome: str, reason: str | None) -> dict[str, Any]:
+        """The decision record: everything that somebody who asks "why does this version serve?" needs."""
+        stable = state.arms.get(state.stable) if state.stable else None
+        try:
+            metadata = read_spec(registry.cache_folder(state.model, rollout.version, self.settings)).metadata
+        except ClearwayError:
+            metadata = {}
+        return {
+            "model": state.model,
+            "version": rollout.version,
+            "replaced": stable.version if stable and stable.name != rollout.arm else None,
+            "strategy": rollout.plan["strategy"],
+            "outcome": outcome,
+            "why": reason,
+            "requested_by": rollout.plan["requested_by"],
+            "request_reason": rollout.plan["reason"],
+            "approved_by": "the plan's smoke test" if outcome == "completed" else None,
+            "submitted_at": rollout.entries[0]["submitted_at"],
+            "decided_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "smoke": rollout.smoke,
+            "gates": rollout.plan["evidence"],
+            "trained_from": metadata,
+        }
+
+
+def _only_one(settings: Settings) -> int:
+    """Wait until no other controller has this home, and keep others out for the life of the process."""
+    settings.rollouts.mkdir(parents=True, exist_ok=True)
+    handle = os.open(Path(settings.rollouts) / ".controller.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        log.warning("another controller runs; waiting for it to end")
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
+
+
+def main() -> None:
+    from serving.routing.envoy import EnvoyRouter
+    from serving.runtime.arms import LocalArms
+    from serving.runtime.supervisor import Supervisor
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    settings = get_settings()
+    _only_one(settings)
+    controller = Controller(settings, EnvoyRouter(settings), LocalArms(Supervisor(settings)))
+    while True:
+        started = time.monotonic()
+        controller.tick()
+        time.sleep(max(0.0, TICK_SECONDS - (time.monotonic() - started)))
+
+
+if __name__ == "__main__":
+    main()

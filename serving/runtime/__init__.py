@@ -1,0 +1,1 @@
+"""What runs where: supervisor's programs on a laptop, objects on Kubernetes."""
