@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from assets.declared import Declared, read, read_folder
 from assets.ingestion.spec import Source
+from assets.training.spec import ModelDeclaration
 from serving.errors import DeclarationError
 from serving.settings import get_settings
 
@@ -63,6 +64,7 @@ class Domain:
     folder: Path
     declared: DomainFile
     sources: dict[str, Source]
+    models: dict[str, ModelDeclaration]
 
     @property
     def name(self) -> str:
@@ -145,7 +147,7 @@ def load_domain(folder: Path) -> Domain:
                     untouched="everything; nothing was loaded.",
                     todo="refer to a source without partitions.",
                 )
-    return Domain(folder, declared, sources)
+    return Domain(folder, declared, sources, read_folder(folder / "models", ModelDeclaration))
 
 
 @lru_cache(maxsize=1)

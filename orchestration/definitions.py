@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dagster as dg
 
+import assets.features.assets as features
 import assets.ingestion.assets as ingestion
+import assets.training.assets as training
 import assets.warehouse.assets as warehouse
 from assets.domains import current_domain
 from orchestration.profiles import resources
@@ -16,5 +18,7 @@ domain = current_domain()
 defs = dg.Definitions.merge(
     ingestion.definitions(domain),
     warehouse.definitions(domain),
+    features.definitions(domain),
+    training.definitions(domain),
     dg.Definitions(resources=resources(settings)),
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from assets.features.resources import FeaturesResource
 from assets.ingestion.resources import LakehouseResource, LandingResource
+from assets.training.resources import RegistryResource
 from assets.warehouse.resources import WarehouseResource
 from serving.settings import Settings
 
@@ -14,5 +16,7 @@ def resources(settings: Settings) -> dict[str, Any]:
     return {
         "lakehouse": LakehouseResource(catalog_uri=settings.catalog, location=settings.lakehouse),
         "landing": LandingResource(folder=str(settings.landing)),
+        "features": FeaturesResource(folder=str(settings.features)),
+        "registry": RegistryResource(tracking_uri=settings.mlflow),
         "warehouse": WarehouseResource(folder=str(settings.warehouse)),
     }

@@ -275,3 +275,24 @@ def row_counts(warehouse_file: Path, manifest: Manifest, models: list[str]) -> d
                 months = dict(rows)
             counts[name] = (total[0], months)
     return counts
+
+
+def build_keys(warehouse_file: Path, models: list[str], until: date) -> dict[str, str]:
+    """Keys of what was built of these models for the months before ``until``, as ``model/month``."""
+    with reading(warehouse_file) as connection:
+        rows = connection.execute(
+            "select model, period::varchar, key from clearway.builds where period < ? and model in (select unnest(?))",
+            [until, models],
+        ).fetchall()
+    return {f"{model}/{period}": key for model, period, key in sorted(rows)}
+
+
+def newest_period(warehouse_file: Path, models: list[str]) -> date | None:
+    """The newest month for which all these models were built."""
+    with reading(warehouse_file) as connection:
+        row = connection.execute(
+            "select max(period) from (select period from clearway.builds where model in (select unnest(?))"
+            " group by period having count(*) = ?)",
+            [models, len(models)],
+        ).fetchone()
+    return row[0] if row else None

@@ -1,0 +1,123 @@
+"""A model's two training sets and the served window, from the domain's declarations and the stores."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assets.domains import Domain
+from assets.features import online
+from assets.features.resources import FeaturesResource
+from assets.features.store import apply, open_store, repo_fingerprint
+from assets.features.training_set import TrainingSet, build, read_examples
+from assets.training.spec import ModelDeclaration
+from assets.warehouse.build import build_keys
+from assets.warehouse.manifest import Manifest
+from serving.errors import ClearwayError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from feast import FeatureStore
+
+PARITY_EXAMPLES = 400
+
+
+@contextmanager
+def offline_store(domain: Domain) -> Iterator[FeatureStore]:
+    """Feast with the repo's definitions, for joins only; its registry is thrown away afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="clearway-features-"))
+    try:
+        store = open_store(domain.name, folder / "registry.db", folder / "online.db")
+        apply(store, domain.feature_repo)
+        yield store
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def build_both(
+    domain: Domain, manifest: Manifest, model: ModelDeclaration, warehouse_file: Path, features: FeaturesResource, now: datetime
+) -> tuple[TrainingSet, TrainingSet]:
+    """The set to learn from, as known when its months ended, and the later one to be judged on, as known now."""
+    marts = sorted(m.name for m in manifest.models.values() if "feature" in m.tags)
+    if model.examples.model not in manifest.models:
+        raise ClearwayError(
+            f"model {model.name}: field examples.model: expected a model of the dbt project, found {model.examples.model!r}.",
+            untouched="every training set.",
+            todo=f"mend models/{model.name}.yaml.",
+        )
+    schema = manifest.models[model.examples.model].schema
+    sets = []
+    with offline_store(domain) as store:
+        for start, end, as_of in (
+            (model.train.start, model.train.end, domain.bounds(model.train.end)[0]),
+            (model.evaluate.start, model.evaluate.end, None),
+        ):
+            inputs = {
+                **build_keys(warehouse_file, [*marts, model.examples.model], end),
+                "feature_repo": repo_fingerprint(domain.feature_repo),
+            }
+            _refuse_missing_months(domain, model, warehouse_file, start, end)
+            sets.append(
+                build(model, store, warehouse_file, schema, features.training_sets, start, end, as_of, now, inputs)
+            )
+    return sets[0], sets[1]
+
+
+def _refuse_missing_months(
+    domain: Domain, model: ModelDeclaration, warehouse_file: Path, start: date, end: date
+) -> None:
+    built = {k.split("/")[1] for k in build_keys(warehouse_file, [model.examples.model], end)}
+    missing = [p.isoformat() for p in domain.periods if start <= p < end and p.isoformat() not in built]
+    if missing:
+        raise ClearwayError(
+            f"model {model.name}: {model.examples.model} was not built for {', '.join(missing)}.",
+            untouched="every training set and every registry version.",
+            todo="materialize the warehouse for these months, or move the window in the model's declaration.",
+        )
+
+
+def publish_window(
+    domain: Domain, manifest: Manifest, warehouse_file: Path, features: FeaturesResource, as_of: datetime, key: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Materialise, compare, switch; nothing when the served window was made from the same inputs.
+
+    Raises:
+        online.ParityFailed: the window is discarded, the served one stays.
+    """
+    served = online.current(features.pointer)
+    if served is not None and served.get("key") == key and Path(served["online_store"]).exists():
+        return served, {**served["parity"], "status": "unchanged"}
+    store, pointer = online.materialize(domain.name, domain.feature_repo, features.pointer.parent, as_of)
+    entities = values = 0
+    try:
+        for model in domain.models.values():
+            keys = _recent_keys(domain, manifest, model, warehouse_file, as_of)
+            if keys.empty:
+                continue
+            parity = online.compare(store, model.feature_service, keys, as_of)
+            if not parity.holds:
+                raise online.ParityFailed(parity)
+            entities, values = entities + parity.entities, values + parity.values
+    except BaseException:
+        online.discard(features.pointer, pointer)
+        raise
+    pointer = {**pointer, "key": key, "parity": {"entities": entities, "values": values}}
+    online.switch(features.pointer, pointer)
+    return pointer, {"entities": entities, "values": values, "status": "switched"}
+
+
+def _recent_keys(
+    domain: Domain, manifest: Manifest, model: ModelDeclaration, warehouse_file: Path, as_of: datetime
+) -> pd.DataFrame:
+    """Join keys of the newest examples: entities that are likely to be asked for."""
+    from serving.models.inputs import join_keys
+
+    start = (as_of - timedelta(days=40)).date().replace(day=1)
+    schema = manifest.models[model.examples.model].schema
+    examples = read_examples(model, warehouse_file, schema, start, as_of.date() + timedelta(days=1), as_of)
+    return join_keys(model.serving_spec(), examples.tail(PARITY_EXAMPLES)).drop_duplicates().reset_index(drop=True)

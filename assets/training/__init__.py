@@ -1,0 +1,1 @@
+"""Fit, calibrate, judge, register: only what passes its gates becomes a challenger."""

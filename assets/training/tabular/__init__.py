@@ -1,0 +1,1 @@
+"""Tabular models: LightGBM, found by Optuna, calibrated, judged by day-paired comparison."""

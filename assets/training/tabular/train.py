@@ -1,0 +1,107 @@
+"""Trains and judges one version from two training sets: the months it learns from, and later ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assets.training.spec import ModelDeclaration
+from assets.training.tabular import gates
+from assets.training.tabular.fit import Fitted, fit
+from assets.training.tabular.gates import Verdict
+from assets.training.tabular.scores import Array, Score, by_period, score
+from serving.models.inputs import derive
+from serving.models.model import TabularModel
+from serving.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A version before it is registered, with everything that its gates saw."""
+
+    fitted: Fitted
+    spec: ModelSpec
+    scores: dict[str, Score]
+    verdicts: list[Verdict]
+    months: list[dict[str, Any]]
+    importance: dict[str, float]
+    labels: Array
+    probabilities: Array
+    sample: pd.DataFrame
+
+
+def train(
+    model: ModelDeclaration,
+    learn: pd.DataFrame,
+    later: pd.DataFrame,
+    incumbent: Callable[[pd.DataFrame], Array] | None,
+    metadata: dict[str, Any],
+    threads: int,
+    progress: Callable[[str], None],
+) -> Trained:
+    """Fit on ``learn``, judge on ``later``.
+
+    Args:
+        learn, later: training sets as ``assets.features.training_set`` stores them.
+        incumbent: the champion's probabilities for a frame like ``later``; None when there is no champion.
+        metadata: goes into the version's spec.
+    """
+    spec = model.serving_spec(categories=_categories(model, learn), values=_closed_values(model, learn))
+    matrix = derive(spec.inputs, learn, learn)
+    labels = learn["_label"].to_numpy(np.float64)
+    fitted = fit(matrix, labels, _seconds(learn), model.learner, spec.categorical, threads, progress)
+    spec = spec.model_validate({**spec.model_dump(), "calibration": fitted.calibration, "metadata": metadata})
+    version = TabularModel(fitted.booster, spec, threads)
+
+    truth = later["_label"].to_numpy(np.float64)
+    probabilities = version.predict_proba(derive(spec.inputs, later, later))
+    days = _seconds(later) // 86400
+    found = score(truth, probabilities, days, model.gates.champion.block_days)
+    champion = incumbent(later) if incumbent else None
+    verdicts = [
+        *gates.floor(model.gates.floor, found),
+        gates.champion(model.gates.champion, truth, probabilities, champion, days),
+        gates.slices(model.gates.slices, later, truth, probabilities),
+        gates.calibration(model.gates.calibration, truth, probabilities),
+        gates.schema([i.name for i in model.inputs], spec.input_names),
+    ]
+    judged = later.assign(_probability=probabilities)
+    gain = fitted.booster.feature_importance("gain")
+    return Trained(
+        fitted,
+        spec,
+        found,
+        verdicts,
+        by_period(judged),
+        {n: float(g) for n, g in zip(spec.input_names, gain, strict=True)},
+        truth,
+        probabilities,
+        judged.head(5),
+    )
+
+
+def _seconds(frame: pd.DataFrame) -> NDArray[np.int64]:
+    times: NDArray[np.int64] = (frame["_time"].astype("datetime64[us, UTC]").astype("int64") // 1_000_000).to_numpy(np.int64)
+    return times
+
+
+def _categories(model: ModelDeclaration, learn: pd.DataFrame) -> dict[str, list[str]]:
+    from serving.models.spec import FeatureSource
+
+    found = {}
+    for item in model.inputs:
+        if item.kind == "category":
+            column = item.source.feature if isinstance(item.source, FeatureSource) else item.source.request.fields[0]
+            found[item.name] = sorted(str(v) for v in learn[column].dropna().unique())
+    return found
+
+
+def _closed_values(model: ModelDeclaration, learn: pd.DataFrame) -> dict[str, list[Any]]:
+    return {f.name: sorted(v.item() if hasattr(v, "item") else v for v in learn[f.name].dropna().unique()) for f in model.request if f.closed}

@@ -1,0 +1,99 @@
+"""Makes a model's version once for what it depends on: sets, champion, declaration, code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from assets.declared import fingerprint
+from assets.domains import Domain
+from assets.features.resources import FeaturesResource
+from assets.features.sets import build_both
+from assets.plots import version_plots
+from assets.training.spec import ModelDeclaration
+from assets.training.tabular.register import Registered, client, find, register
+from assets.training.tabular.scores import Array
+from assets.training.tabular.train import train
+from assets.warehouse.manifest import Manifest
+from serving.models.inputs import derive
+from serving.models.model import TabularModel
+from serving.models.registry import resolve
+from serving.rollout.state import stable_version
+from serving.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CODE_VERSION = "1"
+
+
+def make(
+    domain: Domain,
+    manifest: Manifest,
+    model: ModelDeclaration,
+    warehouse_file: Path,
+    features: FeaturesResource,
+    settings: Settings,
+    now: datetime,
+    progress: Callable[[str], None],
+) -> Registered:
+    """Train, judge and register a version, or find the one that was made from the same inputs.
+
+    The champion is not part of the key: a version that was released is not made again because it is champion now.
+    """
+    learn, later = build_both(domain, manifest, model, warehouse_file, features, now)
+    key = fingerprint([CODE_VERSION, model.fingerprint(), learn.facts["content"], later.facts["content"]])
+    known = find(client(settings), model.name, key)
+    if known is not None:
+        progress(f"{model.name}: version {known.version} was made from the same inputs")
+        return known
+    champion = stable_version(model.name, settings)
+    threads = os.cpu_count() or 1
+    trained = train(
+        model,
+        learn.read(),
+        later.read(),
+        _incumbent(model, champion, settings, threads) if champion else None,
+        {"training_set": learn.key, "evaluation_set": later.key, "as_of": learn.facts["as_of"], "inputs": learn.facts["inputs"]},
+        threads,
+        progress,
+    )
+    facts = {
+        "training_set": {k: v for k, v in learn.facts.items() if k != "missing_share"},
+        "evaluation_set": {k: v for k, v in later.facts.items() if k not in ("missing_share", "inputs")},
+        "champion": champion,
+        "months": trained.months,
+        "parameters": {**trained.fitted.parameters, "rounds": trained.fitted.rounds},
+        "fold_losses": trained.fitted.fold_losses,
+    }
+    pictures = version_plots(trained.labels, trained.probabilities, trained.months, trained.importance)
+    return register(
+        settings,
+        model.name,
+        key,
+        trained.fitted.booster,
+        trained.spec,
+        trained.sample,
+        facts["parameters"],
+        trained.scores,
+        trained.verdicts,
+        facts,
+        pictures,
+        trained.fitted.trials,
+    )
+
+
+def _incumbent(
+    model: ModelDeclaration, version: str, settings: Settings, threads: int
+) -> Callable[[pd.DataFrame], Array]:
+    """The champion's probabilities for rows of a training set."""
+    champion = TabularModel.load(resolve(model.name, version, settings), threads)
+
+    def predict(frame: pd.DataFrame) -> Array:
+        # A revision may have dropped a feature that the champion reads; missing is what it would see in serving too.
+        return champion.predict_proba(derive(champion.spec.inputs, frame, frame.reindex(columns=sorted({*frame.columns, *champion.spec.features}))))
+
+    return predict
