@@ -23,6 +23,7 @@ from fastapi import FastAPI, Request, Response
 from serving.errors import ClearwayError
 from serving.events.writer import EventsUnavailable, EventWriter
 from serving.models.batcher import Batcher, Overloaded
+from serving.models.body import MAX_BODY, BodyTooLarge, read_body
 from serving.models.features import FeaturesUnavailable
 from serving.models.metrics import ServerMetrics
 from serving.models.predictor import Call, Predictor
@@ -31,7 +32,6 @@ from serving.models.requests import RequestError, RequestReader
 from serving.settings import Settings, get_settings
 
 log = logging.getLogger(__name__)
-MAX_BODY = 1 << 20
 RETRY_LOAD_SECONDS = 5.0
 READY_CACHE_SECONDS = 0.5
 OPTIONS = orjson.OPT_UTC_Z
@@ -41,23 +41,6 @@ REASONS: dict[type[Exception], str] = {
     EventsUnavailable: "events_unavailable",
     Overloaded: "overloaded",
 }
-
-
-class BodyTooLarge(Exception):
-    """The body is larger than the server takes."""
-
-
-async def read_body(request: Request, limit: int = MAX_BODY) -> bytes:
-    """The request's body; stops reading beyond ``limit`` bytes and raises BodyTooLarge."""
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > limit:
-        raise BodyTooLarge
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise BodyTooLarge
-    return body
 
 
 def answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

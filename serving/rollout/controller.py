@@ -56,7 +56,7 @@ class Controller:
         """One round over all models. What goes wrong with one is logged and does not stop the others."""
         queue = waiting(self.settings)
         models = sorted({*released_models(self.settings), *(item["plan"]["model"] for item in queue)})
-        states = {}
+        states: dict[str, ModelState] = {}
         for model in models:
             self._guard(model, lambda m: states.__setitem__(m, self._state(m)))
         if len(states) < len(models):
@@ -70,9 +70,9 @@ class Controller:
         try:
             action(what)
             self._told.pop(what, None)
-        except (ClearwayError, OSError) as error:
+        except Exception as error:  # of any kind: the other models must go on, and the next tick tries again
             if self._told.get(what) != str(error):
-                log.error("%s: %s", what, error)
+                log.error("%s: %s", what, error, exc_info=not isinstance(error, ClearwayError))
                 self._told[what] = str(error)
 
     def _state(self, model: str) -> ModelState:

@@ -1,4 +1,4 @@
-"""Makes arms, weights and alias what the log says. Every call may be the first after a kill, and changes what differs."""
+"""Makes arms, weights and alias what the log says. Each call may be the first after a kill; it changes what differs."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The one public door: who may do what, which requests are well formed, where they go."""
