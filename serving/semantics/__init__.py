@@ -1,0 +1,1 @@
+"""Questions about metrics, answered by MetricFlow in process from the published warehouse."""

@@ -1,0 +1,144 @@
+"""A question about metrics as data, checked against what the catalogue knows before anything is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from difflib import get_close_matches
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from serving.errors import ClearwayError
+from serving.semantics.catalogue import Catalogue, Dimension
+
+TIME = "metric_time"
+Value = bool | int | float | date | str
+Grain = Literal["day", "week", "month", "quarter", "year"]
+Operator = Literal["=", "!=", "<", "<=", ">", ">=", "in", "not in", "is null", "is not null"]
+
+
+class QueryError(ClearwayError):
+    """The question names something that the catalogue does not have, or asks for it wrongly."""
+
+
+class Filter(BaseModel):
+    """Keeps the rows whose dimension stands in a relation to the values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dimension: str = Field(description="Name of a dimension.")
+    op: Operator = Field(default="=", description="Relation; `in` and `not in` take many values, `is null` none.")
+    values: tuple[Value, ...] = Field(default=(), max_length=1000, description="What to compare with.")
+
+    @model_validator(mode="after")
+    def _count(self) -> Filter:
+        wanted = {"in": "at least one value", "not in": "at least one value", "is null": "no value"}
+        wanted["is not null"] = "no value"
+        expected = wanted.get(self.op, "exactly one value")
+        fits = {"no value": not self.values, "at least one value": bool(self.values)}
+        if not fits.get(expected, len(self.values) == 1):
+            raise ValueError(f"'{self.op}' takes {expected}, got {len(self.values)}")
+        return self
+
+
+class MetricQuery(BaseModel):
+    """Which metrics, by what, of when.
+
+    The rows are those of `group_by` and, when `grain` is given, of time (a column named `metric_time`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metrics: tuple[str, ...] = Field(min_length=1, max_length=20, description="Names of metrics.")
+    group_by: tuple[str, ...] = Field(default=(), max_length=10, description="Names of dimensions.")
+    grain: Grain | None = Field(default=None, description="Also group by time, in these steps.")
+    where: tuple[Filter, ...] = Field(default=(), max_length=20, description="All of these must hold.")
+    since: date | None = Field(default=None, description="First day.")
+    until: date | None = Field(default=None, description="First day that is no longer counted.")
+    order_by: tuple[str, ...] = Field(
+        default=(), max_length=10, description="Metrics, dimensions or metric_time; a leading - means descending."
+    )
+    limit: int | None = Field(default=None, ge=1, le=100_000, description="At most so many rows.")
+
+    @model_validator(mode="after")
+    def _range(self) -> MetricQuery:
+        if self.since and self.until and self.since >= self.until:
+            raise ValueError(f"since ({self.since}) must be before until ({self.until})")
+        for name in ("metrics", "group_by"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise ValueError(f"{name} names something twice")
+        return self
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A question whose names are all known, in MetricFlow's terms.
+
+    Attributes:
+        query: the question as asked.
+        group_by: qualified names, time last.
+        order_by: qualified names with their sign; by the groups when the question does not say.
+        columns: MetricFlow's column for each column of the answer, which carries the name that was asked for.
+        dimensions: every dimension named in a filter, by the name used there.
+    """
+
+    query: MetricQuery
+    group_by: tuple[str, ...]
+    order_by: tuple[str, ...]
+    columns: dict[str, str]
+    dimensions: dict[str, Dimension]
+
+
+def resolve(query: MetricQuery, catalogue: Catalogue) -> Resolved:
+    """Check every name of a question and give each its full form.
+
+    Raises:
+        QueryError: a metric or dimension is not known, is ambiguous or is not shared by all metrics; the message
+            names it and the nearest known ones.
+    """
+    for metric in query.metrics:
+        if metric not in catalogue.metrics:
+            raise _unknown("metric", metric, catalogue.metrics)
+    shared = catalogue.shared_dimensions(query.metrics)
+    groups = {name: _find(name, shared, query.metrics).qualified for name in query.group_by}
+    if len(set(groups.values())) < len(groups):
+        raise QueryError(f"group_by names one dimension twice: {', '.join(groups)}", todo="name it once.")
+    columns = dict(groups)
+    if query.grain:
+        columns[TIME] = f"{TIME}__{query.grain}"
+    grouped = tuple(columns.values())
+    columns.update({metric: metric for metric in query.metrics})
+    order = []
+    for item in query.order_by:
+        sign, name = ("-", item[1:]) if item.startswith("-") else ("", item)
+        if name not in columns:
+            raise _unknown("column to order by", name, columns)
+        order.append(sign + columns[name])
+    return Resolved(
+        query=query,
+        group_by=grouped,
+        order_by=tuple(order) or tuple(sorted(grouped, key=lambda column: not column.startswith(TIME))),
+        columns=columns,
+        dimensions={item.dimension: _find(item.dimension, shared, query.metrics) for item in query.where},
+    )
+
+
+def _find(name: str, shared: dict[str, Dimension], metrics: tuple[str, ...]) -> Dimension:
+    found = [dimension for dimension in shared.values() if name in (dimension.name, dimension.qualified)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise QueryError(
+            f"dimension {name!r} is ambiguous: {', '.join(d.qualified for d in found)}",
+            todo="use one of these full names.",
+        )
+    raise _unknown(f"dimension of {', '.join(metrics)}", name, [d.name for d in shared.values()])
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> QueryError:
+    names = sorted(known)
+    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    todo = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(names)}."
+    return QueryError(f"unknown {what}: {name[:200]!r}", todo=todo)
