@@ -1,24 +1,43 @@
 """All of Clearway as Dagster sees it: the stages' assets, the profile's resources, and when things run."""
 
-from __future__ import annotations
+import warnings
 
 import dagster as dg
 
+import assets.delivery.assets as delivery
 import assets.features.assets as features
 import assets.ingestion.assets as ingestion
 import assets.training.assets as training
 import assets.warehouse.assets as warehouse
 from assets.domains import current_domain
-from orchestration.profiles import resources
+from orchestration.jobs import jobs
+from orchestration.profiles import executor, resources
+from orchestration.progress import progress_logger
+from orchestration.schedules import schedules
+from orchestration.sensors import automation_sensor, failure_sensor, landing_sensor
 from serving.settings import get_settings
+
+# Partitioned checks and single-run backfills are marked preview and beta; a test pins their behaviour.
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 settings = get_settings()
 domain = current_domain()
+all_jobs = jobs(domain)
+by_name = {job.name: job for job in all_jobs}
 
 defs = dg.Definitions.merge(
     ingestion.definitions(domain),
     warehouse.definitions(domain),
     features.definitions(domain),
     training.definitions(domain),
-    dg.Definitions(resources=resources(settings)),
+    delivery.definitions(domain),
+    dg.Definitions(
+        jobs=all_jobs,
+        sensors=[landing_sensor(domain, by_name["ingest"]), failure_sensor, automation_sensor()],
+        schedules=schedules(by_name["publish_events"]),
+        resources=resources(settings),
+        executor=executor(settings),
+        loggers={"console": dg.colored_console_logger, "progress": progress_logger},
+    ),
 )

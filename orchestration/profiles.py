@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import dagster as dg
+
 from assets.features.resources import FeaturesResource
 from assets.ingestion.resources import LakehouseResource, LandingResource
 from assets.training.resources import RegistryResource
@@ -20,3 +22,8 @@ def resources(settings: Settings) -> dict[str, Any]:
         "registry": RegistryResource(tracking_uri=settings.mlflow),
         "warehouse": WarehouseResource(folder=str(settings.warehouse)),
     }
+
+
+def executor(settings: Settings) -> dg.ExecutorDefinition:
+    """Steps of a run: in one process, where starting Python again for each would cost more than most of them."""
+    return dg.in_process_executor

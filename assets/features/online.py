@@ -6,6 +6,8 @@ A window is a folder with its own registry and its own SQLite file. Servers foll
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -82,7 +84,8 @@ def materialize(project: str, repo: Path, folder: Path, as_of: datetime) -> tupl
     for view in store.list_feature_views():
         if view.online:
             start = as_of - view.ttl if view.ttl else datetime(1970, 1, 1, tzinfo=as_of.tzinfo)
-            store.materialize(start, as_of, feature_views=[view.name], disable_event_timestamp=False)
+            with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress
+                store.materialize(start, as_of, feature_views=[view.name])
     pointer = {
         "window": window,
         "project": project,

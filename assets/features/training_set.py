@@ -49,6 +49,18 @@ def key_of(model: ModelDeclaration, start: date, end: date, as_of: datetime | No
     return fingerprint([CODE_VERSION, declared, model.feature_service, start, end, as_of and as_of.isoformat(), inputs])
 
 
+def find(
+    model: ModelDeclaration, folder: Path, start: date, end: date, as_of: datetime | None, inputs: dict[str, str]
+) -> TrainingSet | None:
+    """The stored set of these inputs, or None."""
+    key = key_of(model, start, end, as_of, inputs)
+    path = folder / model.name / f"{key}.parquet"
+    beside = path.with_suffix(".json")
+    if not (path.exists() and beside.exists()):
+        return None
+    return TrainingSet(key, path, json.loads(beside.read_text()))
+
+
 def build(
     model: ModelDeclaration,
     store: FeatureStore,
@@ -78,8 +90,6 @@ def build(
     key = key_of(model, start, end, as_of, inputs)
     path = folder / model.name / f"{key}.parquet"
     beside = path.with_suffix(".json")
-    if path.exists() and beside.exists():
-        return TrainingSet(key, path, json.loads(beside.read_text()))
     examples = read_examples(model, warehouse_file, schema, start, end, as_of or now)
     if examples.empty:
         raise ClearwayError(

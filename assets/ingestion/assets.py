@@ -8,12 +8,14 @@ import dagster as dg
 
 from assets.domains import Domain
 from assets.ingestion import checks
+from assets.ingestion.events import TABLE, publish_events
 from assets.ingestion.publish import CODE_VERSION, Published, ingest
 from assets.ingestion.reading import DropRejected
 from assets.ingestion.resources import LakehouseResource, LandingResource
 from assets.ingestion.spec import Source
 from assets.partitions import partitioned, run_periods
 from serving import clock
+from serving.settings import get_settings
 
 GROUP = "ingestion"
 POOL = "lakehouse"
@@ -21,7 +23,9 @@ POOL = "lakehouse"
 
 def definitions(domain: Domain) -> dg.Definitions:
     """The assets of all declared sources."""
-    return dg.Definitions(assets=[_source_asset(domain, source) for source in domain.sources.values()])
+    return dg.Definitions(
+        assets=[*(_source_asset(domain, source) for source in domain.sources.values()), _events_asset(domain)]
+    )
 
 
 def source_key(name: str) -> dg.AssetKey:
@@ -86,6 +90,30 @@ def _source_asset(domain: Domain, source: Source) -> dg.AssetsDefinition:
         yield dg.MaterializeResult(check_results=list(checks.results(context, source, outcomes, rejected, stored)))
 
     return published_rows
+
+
+def _events_asset(domain: Domain) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=["events", "predictions"],
+        description=(
+            "Every prediction that was served: request, features and their times, score, version, arm, caller. "
+            "Closed segments of the serving processes, each published once."
+        ),
+        owners=[domain.owner],
+        group_name=GROUP,
+        kinds={"iceberg"},
+        tags={"stage": "ingestion"},
+        pool=POOL,
+    )
+    def prediction_events(lakehouse: LakehouseResource) -> dg.MaterializeResult:
+        done = publish_events(lakehouse.open(), get_settings().events)
+        table = lakehouse.open().load(TABLE)
+        total = table.scan().count() if table is not None else 0
+        return dg.MaterializeResult(
+            metadata={"segments": done.segments, "events": done.events, "doubled": done.doubled, "dagster/row_count": total}
+        )
+
+    return prediction_events
 
 
 def _log(context: dg.AssetExecutionContext, outcome: Published) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,7 @@ def fit(
     """
     import optuna
 
+    warnings.filterwarnings("ignore", message="Overriding the parameters from Reference Dataset")
     cuts = folds(times, learner.folds)
     fixed = {"objective": "binary", "verbosity": -1, "seed": learner.seed, "num_threads": threads, **learner.fixed}
     # What is binned once is binned for all trials.
@@ -162,7 +164,9 @@ def _dataset(
     import lightgbm
 
     options = {**_binning(fixed), "feature_pre_filter": False}
-    train = lightgbm.Dataset(matrix[rows], labels[rows], categorical_feature=categorical or "auto", params=options)
+    train = lightgbm.Dataset(
+        matrix[rows], labels[rows], categorical_feature=categorical or "auto", params=options, free_raw_data=False
+    )
     valid = train.create_valid(matrix[held], labels[held])
     train.construct()
     valid.construct()

@@ -108,6 +108,7 @@ def register(
         "scores": {name: vars(s) for name, s in scores.items()},
         "gates": [vars(v) for v in verdicts],
     }
+    _quiet()
     with mlflow.start_run(experiment_id=experiment_id, run_name=f"{model}-{key[:8]}") as run, tempfile.TemporaryDirectory() as tmp:
         from mlflow.entities import Metric, Param, RunTag
         from mlflow.models import infer_signature
@@ -137,7 +138,8 @@ def register(
             python_model=str(PROJECT / "serving" / "models" / "pyfunc.py"),
             artifacts={"version": str(folder)},
             signature=infer_signature(sample[columns], sample["_probability"].to_numpy()),
-            pip_requirements=[f"lightgbm=={_installed('lightgbm')}", f"numpy=={_installed('numpy')}", f"pandas=={_installed('pandas')}"],
+            pip_requirements=[
+                f"lightgbm=={_installed('lightgbm')}", f"numpy=={_installed('numpy')}", f"pandas=={_installed('pandas')}"],
         )
         version = mlflow.register_model(
             logged.model_uri,
@@ -152,6 +154,15 @@ def register(
     if passed:
         mlflow_client.set_registered_model_alias(model, CHALLENGER, version.version)
     return Registered(model, str(version.version), run.info.run_id, passed, facts, True)
+
+
+def _quiet() -> None:
+    """MLflow's hints are for notebooks: the signature is given, and integers that may be missing are declared so."""
+    import logging
+    import warnings
+
+    warnings.filterwarnings("ignore", module="mlflow")
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
 
 
 @cache

@@ -21,7 +21,7 @@ from assets.warehouse.manifest import Manifest
 from serving.models.inputs import derive
 from serving.models.model import TabularModel
 from serving.models.registry import resolve
-from serving.rollout.state import stable_version
+from serving.rollout.read import read_state
 from serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -84,6 +84,12 @@ def make(
         pictures,
         trained.fitted.trials,
     )
+
+
+def stable_version(model: str, settings: Settings) -> str | None:
+    """The version that users get, by the rollout log; None before the first release."""
+    state = read_state(model, settings)
+    return state.arms[state.stable].version if state.stable else None
 
 
 def _incumbent(

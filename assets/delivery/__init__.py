@@ -1,0 +1,1 @@
+"""Release plans submitted to the rollout controller, rollouts observed, decision records kept."""

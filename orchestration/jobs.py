@@ -1,0 +1,38 @@
+"""The jobs that people and sensors start."""
+
+from __future__ import annotations
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition as AssetJob
+
+from assets.domains import Domain
+from assets.partitions import periods
+
+
+def jobs(domain: Domain) -> list[AssetJob]:
+    """``lifecycle`` is the whole path; ``ingest`` and ``train`` are its first and last parts."""
+    by_group = dg.AssetSelection.groups
+    return [
+        dg.define_asset_job(
+            "lifecycle",
+            selection=dg.AssetSelection.all(),
+            partitions_def=periods(domain),
+            description="From the dropped files of the chosen months to a released, served version, as one run.",
+        ),
+        dg.define_asset_job(
+            "ingest",
+            selection=by_group("ingestion"),
+            partitions_def=periods(domain),
+            description="Publish the current drops of the chosen months; what was published from the same drop stays.",
+        ),
+        dg.define_asset_job(
+            "train",
+            selection=by_group("training", "delivery") | dg.AssetSelection.key_prefixes("training_sets"),
+            description="Training sets, a version, its gates, and the release of what passed.",
+        ),
+        dg.define_asset_job(
+            "publish_events",
+            selection=dg.AssetSelection.key_prefixes("events"),
+            description="Publish the closed segments of prediction events into the lakehouse.",
+        ),
+    ]

@@ -1,0 +1,157 @@
+"""What starts runs by itself: a dropped file, changed upstream data; and what says that a run failed."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from assets.domains import Domain
+from assets.ingestion.assets import source_key
+from assets.ingestion.landing import Drop, all_drops
+from assets.ingestion.lakehouse import Lakehouse
+from assets.ingestion.publish import raw
+from assets.ingestion.reading import content_id
+from assets.ingestion.resources import LakehouseResource, LandingResource
+from orchestration.jobs import AssetJob
+from serving.settings import get_settings
+
+
+def landing_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
+    """Requests exactly one run for each source, period and content that was dropped and is not published.
+
+    Sources of one period go into one run, in the order of their references; a source whose reference is neither
+    published nor dropped waits. The cursor remembers what was requested, so that a drop that its contract rejects is
+    not tried again until its content changes.
+    """
+
+    @dg.sensor(
+        name="landing",
+        job=job,
+        minimum_interval_seconds=20,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="One run for each source, period and content that is dropped.",
+    )
+    def landing_drops(
+        context: dg.SensorEvaluationContext, lakehouse: LakehouseResource, landing: LandingResource
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        requested: dict[str, str] = json.loads(context.cursor or "{}")
+        groups, waiting = plan_runs(domain, lakehouse.open(), all_drops(landing.path), requested)
+        for period, drops in groups.items():
+            contents = {d.source: content_id(d.path) for d in drops}
+            for drop in drops:
+                requested[_name(drop)] = contents[drop.source]
+            yield dg.RunRequest(
+                run_key=f"{period or 'tables'}:" + ",".join(f"{s}={c}" for s, c in sorted(contents.items())),
+                partition_key=period,
+                asset_selection=[source_key(d.source) for d in drops],
+                tags={"clearway/drops": ",".join(sorted(contents))},
+            )
+        context.update_cursor(json.dumps(requested))
+        if not groups:
+            yield dg.SkipReason("; ".join(waiting) or "every drop is published or was requested")
+
+    return landing_drops
+
+
+def plan_runs(
+    domain: Domain, lakehouse: Lakehouse, drops: list[Drop], requested: dict[str, str]
+) -> tuple[dict[str | None, list[Drop]], list[str]]:
+    """Which drops are to be run together, by period, and which wait for what.
+
+    Args:
+        requested: content that was requested before, by source and period.
+    """
+    ledgers = {name: lakehouse.ledger(raw(name)) for name in domain.sources}
+    new: dict[str | None, list[Drop]] = {}
+    waiting = []
+    valid = {p.isoformat() for p in domain.periods}
+    for drop in drops:
+        if drop.source not in domain.sources:
+            waiting.append(f"{drop.path}: no source {drop.source} is declared")
+            continue
+        period = drop.period.isoformat() if drop.period else None
+        if domain.sources[drop.source].partitioned != (period is not None) or (period and period not in valid):
+            waiting.append(f"{drop.path}: not a period of the domain")
+            continue
+        entry = ledgers[drop.source].get(drop.period)
+        content = content_id(drop.path)
+        if requested.get(_name(drop)) == content or (entry is not None and entry.report["drop"] == content):
+            continue
+        new.setdefault(period, []).append(drop)
+    for period, group in list(new.items()):
+        ready = []
+        for drop in group:
+            missing = [
+                other
+                for other in domain.sources[drop.source].sources_read
+                if (drop.period if domain.sources[other].partitioned else None) not in ledgers[other]
+                and not any(d.source == other for d in group)
+            ]
+            if missing:
+                waiting.append(f"{_name(drop)} waits for {', '.join(missing)}")
+            else:
+                ready.append(drop)
+        if ready:
+            new[period] = ready
+        else:
+            del new[period]
+    return new, waiting
+
+
+def _name(drop: Drop) -> str:
+    return f"{drop.source}/{drop.period or 'table'}"
+
+
+@dg.run_failure_sensor(
+    name="failures",
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Says of a failed run: asset, partition, why, what was left untouched, what to do.",
+)
+def failure_sensor(context: dg.RunFailureSensorContext) -> None:
+    run = context.dagster_run
+    partition = run.tags.get("dagster/partition") or "…".join(
+        filter(None, (run.tags.get("dagster/asset_partition_range_start"), run.tags.get("dagster/asset_partition_range_end")))
+    )
+    failed = context.get_step_failure_events()
+    notes = [
+        {
+            "asset": event.step_key or "-",
+            "why": _why(event),
+        }
+        for event in failed
+    ] or [{"asset": "-", "why": context.failure_event.message or "the run's process ended"}]
+    alert = {
+        "at": datetime.now(UTC).isoformat(),
+        "run": run.run_id,
+        "job": run.job_name,
+        "partition": partition or "none",
+        "failed": notes,
+        "left_untouched": "what readers see: a step publishes only by its last action, after its checks",
+        "what_to_do": "mend what is named and run the same partitions again; finished steps find their work done",
+    }
+    context.log.error(json.dumps(alert, indent=2))
+    folder = get_settings().home / "alerts"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "alerts.jsonl").open("a") as file:
+        file.write(json.dumps(alert) + "\n")
+
+
+def _why(event: dg.DagsterEvent) -> str:
+    data = event.step_failure_data
+    if data.user_failure_data and data.user_failure_data.description:
+        return str(data.user_failure_data.description)
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return (error.message if error else event.message or "unknown").strip()
+
+
+def automation_sensor() -> dg.AutomationConditionSensorDefinition:
+    """Evaluates the conditions of the warehouse, metrics and features."""
+    return dg.AutomationConditionSensorDefinition(
+        "automation",
+        target=dg.AssetSelection.groups("warehouse", "metrics", "features"),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=30,
+    )
