@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 Matrix = NDArray[np.float64]
+# Whole microseconds divided once: rounded the same way for one row and for a frame.
+MINUTE_US = 60_000_000
 RowInput = Callable[[Row, Row], float]
 
 
@@ -73,9 +75,10 @@ def _instants(requests: pd.DataFrame, name: str) -> pd.Series:
 def _clock_frame(source: FromRequest, requests: pd.DataFrame) -> Matrix:
     first = _instants(requests, source.fields[0])
     if source.take == "minutes_between":
-        minutes: Matrix = (_instants(requests, source.fields[1]) - first).dt.total_seconds().to_numpy(np.float64) / 60
-        return minutes
-    local = first.dt.tz_convert(source.timezone).dt
+        between = (_instants(requests, source.fields[1]) - first).to_numpy("timedelta64[us]")
+        return np.where(np.isnat(between), np.nan, between.astype(np.int64) / MINUTE_US)
+    # By zoneinfo as in a single row: by name pandas takes pytz, which knows no daylight saving after 2037.
+    local = first.dt.tz_convert(ZoneInfo(source.timezone)).dt
     if source.take == "hour":
         return local.hour.to_numpy(np.float64)
     if source.take == "weekday":
@@ -158,7 +161,11 @@ def _clock_row(source: FromRequest) -> RowInput:
 
         def between(request: Row, _: Row) -> float:
             first, second = request.get(start), request.get(end)
-            return math.nan if first is None or second is None else float((second - first).total_seconds()) / 60
+            return (
+                math.nan
+                if first is None or second is None
+                else (second - first) // timedelta(microseconds=1) / MINUTE_US
+            )
 
         return between
     assert source.take in CLOCK_TAKES

@@ -149,3 +149,25 @@ def materialise(settings: Settings, window: str = "w1", moisture: float = 0.5) -
     aside.write_text(json.dumps(named))
     aside.replace(settings.online_pointer)
     return folder / "online.db"
+
+
+def home(folder: Path, *, versions: int = 2) -> Settings:
+    """A home on free ports with registered versions and an online window.
+
+    Version 3, when asked for, has an example that its own schema refuses, so its smoke test fails.
+    """
+    from serving.runtime.program import free_port
+
+    ports: list[int] = []
+    for _ in range(3):
+        ports.append(free_port(taken=ports))
+    settings = Settings(home=folder, gateway_port=ports[0], envoy_port=ports[1], envoy_admin_port=ports[2])
+    for number in range(1, versions + 1):
+        changes: dict[str, Any] = {}
+        if number == 3:
+            fields = [field.model_dump(mode="json") for field in spec().request]
+            fields[1]["example"] = "oak"
+            changes["request"] = fields
+        register(settings, folder / "trained" / str(number), seed=number, **changes)
+    materialise(settings)
+    return settings
