@@ -137,7 +137,7 @@ def load_domain(folder: Path) -> Domain:
             where = folder / "sources" / f"{source.name}.yaml"
             if other not in sources:
                 raise DeclarationError(
-                    f"{where}: field rules: expected a declared source, found {other!r}; declared are {', '.join(sources)}.",
+                    f"{where}: field rules: expected a declared source ({', '.join(sources)}), found {other!r}.",
                     untouched="everything; nothing was loaded.",
                     todo=f"declare sources/{other}.yaml, or mend the rule.",
                 )

@@ -19,7 +19,7 @@ def _monthly(start: date, end: date, zone: str) -> dg.MonthlyPartitionsDefinitio
 
 
 def periods(domain: Domain) -> dg.MonthlyPartitionsDefinition:
-    """The partitions definition that all partitioned assets of the domain share; keys are first days, ``2013-02-01``."""
+    """The partitions that all partitioned assets of the domain share; keys are first days, ``2013-02-01``."""
     declared = domain.declared.partitions
     return _monthly(declared.start, declared.end, domain.declared.timezone)
 

@@ -40,8 +40,9 @@ class ProgressHandler(logging.Handler):
         return f"{seconds // 60:2d}:{seconds % 60:02d}"
 
 
-@dg.logger(description="One line a step, for `make run`.")
+@dg.logger
 def progress_logger(init_context: dg.InitLoggerContext) -> logging.Logger:
+    """One line a step, for `make run`."""
     logger = logging.Logger("clearway.progress", logging.DEBUG)
     logger.addHandler(ProgressHandler())
     return logger

@@ -1,4 +1,4 @@
-"""`make run`: lands the domain's sample, runs the life cycle over its range as one run, leaves the service answering."""
+"""`make run`: lands the sample, runs the life cycle over its range as one run, leaves the service answering."""
 
 import sys
 import time
@@ -20,7 +20,10 @@ def main() -> int:
         _serve(settings)
         result = run_lifecycle(settings)
         if not result.success:
-            console.print("\n[red bold]The life cycle did not finish.[/] What is published is whole; mend what is named and run again.")
+            console.print(
+                "\n[red bold]The life cycle did not finish.[/] What is published is whole; "
+                "mend what is named and run again."
+            )
             for event in result.filter_events(lambda e: e.is_step_failure):
                 console.print(f"\n[bold]{event.step_key}[/]\n{_why(event)}")
             return 1

@@ -8,8 +8,8 @@ import dagster as dg
 
 from assets.domains import Domain
 from assets.ingestion.assets import source_key
-from assets.ingestion.landing import Drop, all_drops
 from assets.ingestion.lakehouse import Lakehouse
+from assets.ingestion.landing import Drop, all_drops
 from assets.ingestion.publish import raw
 from assets.ingestion.reading import content_id
 from assets.ingestion.resources import LakehouseResource, LandingResource
@@ -111,7 +111,10 @@ def _name(drop: Drop) -> str:
 def failure_sensor(context: dg.RunFailureSensorContext) -> None:
     run = context.dagster_run
     partition = run.tags.get("dagster/partition") or "…".join(
-        filter(None, (run.tags.get("dagster/asset_partition_range_start"), run.tags.get("dagster/asset_partition_range_end")))
+        filter(
+            None,
+            (run.tags.get("dagster/asset_partition_range_start"), run.tags.get("dagster/asset_partition_range_end")),
+        )
     )
     failed = context.get_step_failure_events()
     notes = [

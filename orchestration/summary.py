@@ -22,7 +22,10 @@ def show(settings: Settings, key: str, seconds: float) -> None:
     console.print(_warehouse(settings))
     for model in current_domain().models:
         _model(settings, model, key)
-    console.print(f"\nFinished in {int(seconds // 60)} min {int(seconds % 60)} s. `make ui` shows the graph, `make stop` ends the service.")
+    console.print(
+        f"\nFinished in {int(seconds // 60)} min {int(seconds % 60)} s. "
+        "`make ui` shows the graph, `make stop` ends the service."
+    )
 
 
 def _rows(settings: Settings) -> Table:

@@ -22,12 +22,12 @@ def now() -> datetime:
         return datetime.now(UTC)
     try:
         instant = datetime.fromisoformat(text)
-    except ValueError:
-        instant = None  # type: ignore[assignment]
-    if instant is None or instant.tzinfo is None:
+        if instant.tzinfo is None:
+            raise ValueError("no offset")
+    except ValueError as error:
         raise SettingsError(
-            f"CLEARWAY_NOW: expected an ISO 8601 instant with an offset, such as 2013-04-01T00:00:00+00:00; found {text!r}.",
+            f"CLEARWAY_NOW: expected an ISO 8601 instant such as 2013-04-01T00:00:00+00:00; found {text!r} ({error}).",
             untouched="everything; nothing was started.",
             todo="set it right, or unset it to use the wall clock.",
-        )
+        ) from error
     return instant.astimezone(UTC)

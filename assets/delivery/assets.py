@@ -40,11 +40,15 @@ def _release_asset(domain: Domain, model: ModelDeclaration) -> dg.AssetsDefiniti
         kinds={"envoy", "mlflow"},
         tags={"stage": "delivery"},
         check_specs=[
-            dg.AssetCheckSpec(COMPLETED, asset=key, blocking=True, description="The rollout completed; users get the version.")
+            dg.AssetCheckSpec(
+                COMPLETED, asset=key, blocking=True, description="The rollout completed; users get the version."
+            )
         ],
         pool="rollout",
     )
-    def released(context: dg.AssetExecutionContext, registry: RegistryResource) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    def released(
+        context: dg.AssetExecutionContext, registry: RegistryResource
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         outcome = release(model.name, plan, registry.settings(), context.run_id, context.log.info)
         passed = outcome.phase == "completed"
         verdict = dg.AssetCheckResult(

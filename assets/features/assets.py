@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.automation import follow_upstream
 from assets.declared import fingerprint
 from assets.domains import Domain
 from assets.features.offline import export, feature_marts
@@ -50,11 +51,12 @@ def _table_asset(domain: Domain, manifest: Manifest, mart: str) -> dg.AssetsDefi
     @dg.asset(
         key=table_key(mart),
         deps=[model_key(mart)],
-        description=f"{manifest.models[mart].description} Exported to parquet, a file a month, for Feast's offline joins.",
+        description=f"{manifest.models[mart].description} Exported to parquet, a file a month, for offline joins.",
         owners=[domain.owner],
         group_name=GROUP,
         kinds={"feast", "parquet"},
         tags={"stage": "features"},
+        automation_condition=follow_upstream(),
         **partitioned(domain),
     )
     def feature_table(
@@ -66,7 +68,9 @@ def _table_asset(domain: Domain, manifest: Manifest, mart: str) -> dg.AssetsDefi
             context.add_asset_metadata(
                 {"dagster/partition_row_count": done.rows.get(period, 0)}, partition_key=period.isoformat()
             )
-        return dg.MaterializeResult(metadata={"newest_value": str(done.newest), "rows_written": sum(done.rows.values())})
+        return dg.MaterializeResult(
+            metadata={"newest_value": str(done.newest), "rows_written": sum(done.rows.values())}
+        )
 
     return feature_table
 
@@ -124,9 +128,13 @@ def _online_asset(domain: Domain, manifest: Manifest, marts: list[str]) -> dg.As
         group_name=GROUP,
         kinds={"feast", "sqlite"},
         tags={"stage": "features"},
+        automation_condition=follow_upstream(),
         check_specs=[
             dg.AssetCheckSpec(
-                PARITY, asset=ONLINE, blocking=True, description="Online values equal the offline ones at the same instant."
+                PARITY,
+                asset=ONLINE,
+                blocking=True,
+                description="Online values equal the offline ones at the same instant.",
             )
         ],
         pool="online_store",
@@ -146,7 +154,9 @@ def _online_asset(domain: Domain, manifest: Manifest, marts: list[str]) -> dg.As
         try:
             window, parity = publish_window(domain, manifest, warehouse.file, features, as_of, key)
         except ParityFailed as error:
-            yield dg.AssetCheckResult(passed=False, check_name=PARITY, metadata={"differing": str(error.parity.differing)})
+            yield dg.AssetCheckResult(
+                passed=False, check_name=PARITY, metadata={"differing": str(error.parity.differing)}
+            )
             raise dg.Failure(description=str(error), allow_retries=False) from error
         yield dg.MaterializeResult(
             metadata={
@@ -156,7 +166,11 @@ def _online_asset(domain: Domain, manifest: Manifest, marts: list[str]) -> dg.As
                 "values_compared": parity["values"],
                 "status": parity["status"],
             },
-            check_results=[dg.AssetCheckResult(passed=True, check_name=PARITY, metadata={k: parity[k] for k in ("entities", "values")})],
+            check_results=[
+                dg.AssetCheckResult(
+                    passed=True, check_name=PARITY, metadata={k: parity[k] for k in ("entities", "values")}
+                )
+            ],
         )
 
     return online_window

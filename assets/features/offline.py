@@ -30,7 +30,9 @@ def folder(features: Path, mart: str) -> Path:
     return features / "offline" / mart
 
 
-def export(domain: Domain, manifest: Manifest, warehouse_file: Path, features: Path, mart: str, periods: list[date]) -> Exported:
+def export(
+    domain: Domain, manifest: Manifest, warehouse_file: Path, features: Path, mart: str, periods: list[date]
+) -> Exported:
     """Write the months of a mart, each file replaced in one step.
 
     The month after the last is written too: a change in one month moves the trailing values of the next, and the
@@ -46,7 +48,8 @@ def export(domain: Domain, manifest: Manifest, warehouse_file: Path, features: P
             part = target / f"{period.isoformat()}.parquet.part"
             # Microseconds, because Feast compares them with the entity rows' own.
             columns = ", ".join(
-                f'"{c}"::timestamptz as "{c}"' if c in ("event_timestamp", "created_at") else f'"{c}"' for c in model.columns
+                f'"{c}"::timestamptz as "{c}"' if c in ("event_timestamp", "created_at") else f'"{c}"'
+                for c in model.columns
             )
             counted = connection.execute(
                 f'copy (select {columns} from "{model.schema}"."{mart}"'

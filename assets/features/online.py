@@ -55,9 +55,9 @@ class ParityFailed(ClearwayError):
         self.parity = parity
         worst = ", ".join(f"{k} ({v})" for k, v in sorted(parity.differing.items(), key=lambda x: -x[1])[:5])
         super().__init__(
-            f"online window: {len(parity.differing)} features differ from offline in {parity.entities} entity rows: {worst}.",
+            f"online window: {len(parity.differing)} features differ in {parity.entities} entities: {worst}.",
             untouched="the served window.",
-            todo="materialize the feature tables and the window again; if it stays, compare the view's source with its mart.",
+            todo="materialize the feature tables and the window again; if it stays, compare the view with its mart.",
         )
 
 
@@ -107,7 +107,7 @@ def compare(store: FeatureStore, service: str, keys: pd.DataFrame, as_of: dateti
     offline = historical_features(store, service, keys.assign(event_timestamp=as_of))
     response = store.get_online_features(
         features=store.get_feature_service(service),
-        entity_rows=keys.to_dict("records"),
+        entity_rows={column: keys[column].tolist() for column in keys.columns},
         full_feature_names=True,
     ).to_df()
     differing = {}

@@ -40,13 +40,18 @@ def offline_store(domain: Domain) -> Iterator[FeatureStore]:
 
 
 def build_both(
-    domain: Domain, manifest: Manifest, model: ModelDeclaration, warehouse_file: Path, features: FeaturesResource, now: datetime
+    domain: Domain,
+    manifest: Manifest,
+    model: ModelDeclaration,
+    warehouse_file: Path,
+    features: FeaturesResource,
+    now: datetime,
 ) -> tuple[TrainingSet, TrainingSet]:
     """The set to learn from, as known when its months ended, and the later one to be judged on, as known now."""
     marts = sorted(m.name for m in manifest.models.values() if "feature" in m.tags)
     if model.examples.model not in manifest.models:
         raise ClearwayError(
-            f"model {model.name}: field examples.model: expected a model of the dbt project, found {model.examples.model!r}.",
+            f"model {model.name}: field examples.model: expected a dbt model, found {model.examples.model!r}.",
             untouched="every training set.",
             todo=f"mend models/{model.name}.yaml.",
         )
@@ -66,7 +71,8 @@ def build_both(
     if None in stored:  # only then is Feast worth its import
         with offline_store(domain) as store:
             stored = [
-                found or build(model, store, warehouse_file, schema, features.training_sets, start, end, as_of, now, inputs)
+                found
+                or build(model, store, warehouse_file, schema, features.training_sets, start, end, as_of, now, inputs)
                 for found, (start, end, as_of, inputs) in zip(stored, wanted, strict=True)
             ]
     learn, later = stored

@@ -6,7 +6,7 @@ import hashlib
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from serving.errors import ClearwayError
 
@@ -74,5 +74,10 @@ def apply(store: FeatureStore, repo: Path) -> None:
         sys.path.remove(str(repo))
         for name in modules & set(sys.modules):
             del sys.modules[name]
-    objects = [*contents.entities, *contents.feature_views, *contents.on_demand_feature_views, *contents.feature_services]
+    objects: list[Any] = [
+        *contents.entities,
+        *contents.feature_views,
+        *contents.on_demand_feature_views,
+        *contents.feature_services,
+    ]
     store.apply(objects)

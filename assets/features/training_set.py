@@ -45,7 +45,9 @@ class TrainingSet:
 
 def key_of(model: ModelDeclaration, start: date, end: date, as_of: datetime | None, inputs: dict[str, str]) -> str:
     """Key of the training set of ``model`` over the months [start, end), as known at ``as_of`` (None: by now)."""
-    declared = model.model_dump(mode="json", include={"name", "examples", "request", "inputs", "keys", "prediction_time"})
+    declared = model.model_dump(
+        mode="json", include={"name", "examples", "request", "inputs", "keys", "prediction_time"}
+    )
     return fingerprint([CODE_VERSION, declared, model.feature_service, start, end, as_of and as_of.isoformat(), inputs])
 
 
@@ -133,7 +135,7 @@ def read_examples(
     e = model.examples
     fields = ", ".join(f'"{f.name}"' for f in model.request)
     with reading(warehouse_file) as connection:
-        frame = connection.execute(
+        return connection.execute(
             f'select {fields}, "{e.id}" as _id, "{e.label}"::integer as _label, "{e.period}" as _period'
             f' from "{schema}"."{e.model}"'
             f' where "{e.period}" >= ? and "{e.period}" < ? and "{e.label_known_at}" <= ?'
@@ -141,7 +143,6 @@ def read_examples(
             f' order by "{e.event_timestamp}", _id',
             [start, end, as_of],
         ).df()
-    return frame
 
 
 def historical_features(store: FeatureStore, service: str, entities: pd.DataFrame) -> pd.DataFrame:
@@ -150,7 +151,6 @@ def historical_features(store: FeatureStore, service: str, entities: pd.DataFram
     Returns:
         Columns ``view__feature``, index as ``entities``; NaN where nothing was known.
     """
-    import pandas as pd
 
     numbered = entities.reset_index(drop=True)
     numbered["_order"] = range(len(numbered))

@@ -110,18 +110,23 @@ def _events_asset(domain: Domain) -> dg.AssetsDefinition:
         table = lakehouse.open().load(TABLE)
         total = table.scan().count() if table is not None else 0
         return dg.MaterializeResult(
-            metadata={"segments": done.segments, "events": done.events, "doubled": done.doubled, "dagster/row_count": total}
+            metadata={
+                "segments": done.segments,
+                "events": done.events,
+                "doubled": done.doubled,
+                "dagster/row_count": total,
+            }
         )
 
     return prediction_events
 
 
 def _log(context: dg.AssetExecutionContext, outcome: Published) -> None:
-    r = outcome.report
-    context.log.info(
-        f"{outcome.source} {outcome.period or ''}: {outcome.status}; received {r['received']}, published {r['published']}, "
-        f"quarantined {r['quarantined']}, repaired {r['repaired']}, noted {r['noted']}"
+    counts = ", ".join(
+        f"{k} {outcome.report[k]}" for k in ("received", "published", "quarantined", "repaired", "noted")
     )
+    period = f" {outcome.period}" if outcome.period else ""
+    context.log.info(f"{outcome.source}{period}: {outcome.status}; {counts}")
 
 
 def _declared_metadata(source: Source) -> dict[str, Any]:
@@ -130,10 +135,7 @@ def _declared_metadata(source: Source) -> dict[str, Any]:
             columns=[dg.TableColumn(c.name, c.type, description=c.description) for c in source.columns]
         ),
         "contract": dg.MetadataValue.table(
-            [
-                dg.TableRecord({"rule": r.name, "action": r.action, "promise": r.description})
-                for r in source.rules
-            ]
+            [dg.TableRecord({"rule": r.name, "action": r.action, "promise": r.description}) for r in source.rules]
             or [dg.TableRecord({"rule": "key_unique", "action": "quarantine", "promise": "the key names one row"})]
         ),
         "key": ", ".join(source.key),
@@ -155,10 +157,7 @@ def _metadata(outcome: Published) -> dict[str, Any]:
         "dagster/partition_row_count" if outcome.period else "dagster/row_count": report["published"],
         "snapshot": str(outcome.snapshot_id),
         "rules": dg.MetadataValue.table(
-            [
-                dg.TableRecord({k: rule[k] for k in ("rule", "action", "failing", "share")})
-                for rule in report["rules"]
-            ]
+            [dg.TableRecord({k: rule[k] for k in ("rule", "action", "failing", "share")}) for rule in report["rules"]]
         ),
     }
     if report["extra_columns"]:

@@ -69,7 +69,11 @@ def evaluate(table: pa.Table, source: Source, context: Context, rules: Iterable[
     import numpy as np
 
     judged: list[tuple[str, str, Any]] = [
-        ("row_count", "reject", gxe.ExpectTableRowCountToBeBetween(min_value=source.rows.min, max_value=source.rows.max)),
+        (
+            "row_count",
+            "reject",
+            gxe.ExpectTableRowCountToBeBetween(min_value=source.rows.min, max_value=source.rows.max),
+        ),
         ("key_unique", "quarantine", _unique(source.key)),
     ]
     frame = table.to_pandas()
@@ -86,7 +90,11 @@ def evaluate(table: pa.Table, source: Source, context: Context, rules: Iterable[
         observed = outcome.result.get("observed_value")
         results.append(
             RuleResult(
-                name, action, np.asarray(listed, dtype=np.int64), bool(outcome.success), None if observed is None else str(observed)
+                name,
+                action,
+                np.asarray(listed, dtype=np.int64),
+                bool(outcome.success),
+                None if observed is None else str(observed),
             )
         )
     return results

@@ -58,13 +58,17 @@ def _table(events: list[dict[str, Any]], segment: str, path: Path) -> pa.Table:
         return pa.array([None if e.get(name) is None else str(e[name]) for e in events], pa.string())
 
     def instants(name: str) -> pa.Array:
-        return pa.array([datetime.fromisoformat(e[name]) if e.get(name) else None for e in events], pa.timestamp("us", "UTC"))
+        return pa.array(
+            [datetime.fromisoformat(e[name]) if e.get(name) else None for e in events], pa.timestamp("us", "UTC")
+        )
 
     def numbers(name: str) -> pa.Array:
         return pa.array([e.get(name) for e in events], pa.float64())
 
     def documents(name: str) -> pa.Array:
-        return pa.array([json.dumps(e[name], sort_keys=True) if e.get(name) is not None else None for e in events], pa.string())
+        return pa.array(
+            [json.dumps(e[name], sort_keys=True) if e.get(name) is not None else None for e in events], pa.string()
+        )
 
     return pa.table(
         {

@@ -32,7 +32,7 @@ class Prepared:
     Attributes:
         content_id: hash of the file's bytes.
         table: rows to publish, the declared columns in their types and the columns of ``META``.
-        quarantine: rows kept aside: ``_drop``, ``_row``, ``rule``, ``reason``, ``record`` (JSON of the text as it came).
+        quarantine: rows kept aside: ``_drop``, ``_row``, ``rule``, ``reason``, ``record`` (the row as JSON).
         received: records in the file.
         rules: for each rule {rule, action, failing, share}.
         extra_columns: columns of the file that nobody declared.

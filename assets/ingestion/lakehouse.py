@@ -22,6 +22,7 @@ from serving.faults import boundary
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyiceberg.catalog.sql import SqlCatalog
+    from pyiceberg.expressions import BooleanExpression
     from pyiceberg.table import Table
 
 PERIOD = "_period"
@@ -80,13 +81,10 @@ class Lakehouse:
 
     def read(self, name: str, columns: tuple[str, ...] | None = None, period: date | None = None) -> pa.Table | None:
         """Published rows, or None when the table does not exist."""
-        from pyiceberg.expressions import AlwaysTrue, EqualTo
-
         table = self.load(name)
         if table is None:
             return None
-        row_filter = AlwaysTrue() if period is None else EqualTo(PERIOD, period.isoformat())
-        return table.scan(row_filter=row_filter, selected_fields=columns or ("*",)).to_arrow()
+        return table.scan(row_filter=_only(period), selected_fields=columns or ("*",)).to_arrow()
 
     def ledger(self, name: str) -> dict[date | None, Entry]:
         """For each published partition (None for a table without partitions) what published it last."""
@@ -100,7 +98,8 @@ class Lakehouse:
             if "clearway.key" in properties:
                 period = date.fromisoformat(p) if (p := properties["clearway.period"]) else None
                 found.setdefault(
-                    period, Entry(properties["clearway.key"], snapshot.snapshot_id, json.loads(properties["clearway.report"]))
+                    period,
+                    Entry(properties["clearway.key"], snapshot.snapshot_id, json.loads(properties["clearway.report"])),
                 )
             parent = snapshot.parent_snapshot_id
             snapshot = table.snapshot_by_id(parent) if parent is not None else None
@@ -168,14 +167,15 @@ class Lakehouse:
     def replace_rows(self, name: str, rows: pa.Table, column: str, value: str) -> None:
         """Append rows, replacing those whose ``column`` is ``value``; used where a rerun must not double them."""
         from pyiceberg.exceptions import CommitFailedException
-        from pyiceberg.expressions import EqualTo
         from sqlalchemy.exc import OperationalError
 
         for _ in range(ATTEMPTS):
             try:
                 table = self._ensure(name, rows, None)
-                if rows.num_rows or (self.load(name) is not None and table.scan(EqualTo(column, value), limit=1).count()):
-                    table.overwrite(rows, overwrite_filter=EqualTo(column, value))
+                if rows.num_rows or (
+                    self.load(name) is not None and table.scan(_equals(column, value), limit=1).count()
+                ):
+                    table.overwrite(rows, overwrite_filter=_equals(column, value))
                 return
             except CommitFailedException:
                 continue
@@ -190,12 +190,14 @@ class Lakehouse:
         table = self.load(name)
         if table is None:
             self.catalog.create_namespace_if_not_exists(name.split(".")[0])
-            with suppress(TableAlreadyExistsError):
-                with self.catalog.create_table_transaction(name, schema=rows.schema) as creation:
-                    if period is not None:
-                        with creation.update_spec() as spec:
-                            spec.add_identity(PERIOD)
-                    creation.append(rows.slice(0, 0))
+            with (
+                suppress(TableAlreadyExistsError),
+                self.catalog.create_table_transaction(name, schema=rows.schema) as creation,
+            ):
+                if period is not None:
+                    with creation.update_spec() as spec:
+                        spec.add_identity(PERIOD)
+                creation.append(rows.slice(0, 0))
             table = self.catalog.load_table(name)
         if set(rows.column_names) - set(table.schema().column_names):
             with table.update_schema() as update:
@@ -216,21 +218,24 @@ class Lakehouse:
 
         for name in set(names) - set(rows.column_names):  # a column that is no longer declared stays, empty
             rows = rows.append_column(name, pa.nulls(rows.num_rows, table.schema().as_arrow().field(name).type))
-        table.overwrite(rows.select(names), overwrite_filter=_only(period), branch=branch, snapshot_properties=properties)
+        table.overwrite(
+            rows.select(names), overwrite_filter=_only(period), branch=branch, snapshot_properties=properties
+        )
         return table.refs()[branch].snapshot_id
 
     def _move_main(self, table: Table, base: int, staged: int) -> None:
         from pyiceberg.table.refs import SnapshotRefType
         from pyiceberg.table.update import AssertRefSnapshotId, SetSnapshotRefUpdate
 
+        main = {"ref-name": "main", "type": SnapshotRefType.BRANCH}
         self.catalog.commit_table(
             table,
-            (AssertRefSnapshotId(ref="main", **{"snapshot-id": base}),),
-            (SetSnapshotRefUpdate(**{"ref-name": "main", "type": SnapshotRefType.BRANCH, "snapshot-id": staged}),),
+            (AssertRefSnapshotId.model_validate({"ref": "main", "snapshot-id": base}),),
+            (SetSnapshotRefUpdate.model_validate({**main, "snapshot-id": staged}),),
         )
 
     def _drop_branches(self, name: str, period: date | None) -> None:
-        """Remove this partition's staging branches, those of killed runs included; a lost race leaves them for next time."""
+        """Remove this partition's staging branches, those of killed runs too; a lost race leaves them for next time."""
         from pyiceberg.exceptions import CommitFailedException
 
         prefix = f"stage-{period.isoformat() if period else 'table'}-"
@@ -242,10 +247,16 @@ class Lakehouse:
                         manage.remove_branch(ref)
 
 
-def _only(period: date | None) -> Any:
-    from pyiceberg.expressions import AlwaysTrue, EqualTo
+def _only(period: date | None) -> BooleanExpression:
+    from pyiceberg.expressions import AlwaysTrue
 
-    return AlwaysTrue() if period is None else EqualTo(PERIOD, period.isoformat())
+    return AlwaysTrue() if period is None else _equals(PERIOD, period.isoformat())
+
+
+def _equals(column: str, value: str) -> BooleanExpression:
+    from pyiceberg.expressions import EqualTo
+
+    return EqualTo(column, value)  # type: ignore[call-arg,arg-type]  # its stubs hide the positional form
 
 
 def _with_period(rows: pa.Table, period: date) -> pa.Table:

@@ -40,7 +40,7 @@ def current_drop(landing: Path, source: str, period: date | None) -> Drop:
         raise ClearwayError(
             f"source {source}{f', period {period}' if period else ''}: no file was dropped in {where}.",
             untouched="everything; nothing was read.",
-            todo=f"put the file there, or run `make run` to land the sample of the reference domain.",
+            todo="put the file there, or run `make run` to land the sample of the reference domain.",
         )
     return Drop(source, period, max(files, key=lambda f: (f.stat().st_mtime_ns, f.name)))
 

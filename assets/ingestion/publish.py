@@ -12,8 +12,8 @@ from assets.domains import Domain
 from assets.ingestion import contracts
 from assets.ingestion.corrections import Changes, compare
 from assets.ingestion.ingest import Prepared, audit, prepare
-from assets.ingestion.landing import current_drop
 from assets.ingestion.lakehouse import Lakehouse
+from assets.ingestion.landing import current_drop
 from assets.ingestion.reading import DropRejected, content_id
 from assets.ingestion.spec import Source
 from serving.errors import ClearwayError

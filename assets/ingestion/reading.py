@@ -68,8 +68,9 @@ def read_drop(path: Path, source: Source) -> RawDrop:
     identity = content_id(path)
     if path.stat().st_size == 0:
         raise DropRejected(f"{path}: the file is empty (0 bytes).", reason="readable_file", todo="drop the whole file.")
+    malformed: list[tuple[int, str]] = []
     if source.file.format == "parquet":
-        table, malformed = _parquet(path), []
+        table = _parquet(path)
     else:
         table, malformed = _csv(_decompress(path, source), path, source)
     declared = [c.name for c in source.columns]
@@ -143,7 +144,9 @@ def _parquet(path: Path) -> pa.Table:
     try:
         return parquet.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise DropRejected(f"{path}: not a parquet file: {error}.", reason="readable_file", todo="drop it again.") from error
+        raise DropRejected(
+            f"{path}: not a parquet file: {error}.", reason="readable_file", todo="drop it again."
+        ) from error
 
 
 def _row_numbers(rows: int, malformed: list[int]) -> np.ndarray:

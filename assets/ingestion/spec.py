@@ -148,9 +148,9 @@ class Source(Declared):
             twice = sorted({n for n in items if items.count(n) > 1})
             if twice:
                 raise ValueError(f"{label}: named twice: {', '.join(twice)}")
-        used = {**{k: "key" for k in self.key}}
+        used = {**dict.fromkeys(self.key, "key")}
         for rule in self.rules:
-            used.update({c: f"rule {rule.name}" for c in (*rule.columns, *filter(None, [rule.in_period]))})
+            used.update(dict.fromkeys((*rule.columns, *filter(None, [rule.in_period])), f"rule {rule.name}"))
             for argument in ("column", "column_A", "column_B"):
                 if isinstance(rule.arguments.get(argument), str):
                     used[rule.arguments[argument]] = f"rule {rule.name}"

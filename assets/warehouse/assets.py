@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.automation import follow_upstream
 from assets.declared import fingerprint
 from assets.domains import Domain, following
 from assets.ingestion.assets import source_key
@@ -15,6 +16,7 @@ from assets.ingestion.resources import LakehouseResource
 from assets.partitions import partitioned, run_periods
 from assets.warehouse.build import Build, BuildFailed, NodeResult, last_results, publish, row_counts, stale
 from assets.warehouse.manifest import Manifest, Model, load_manifest
+from assets.warehouse.metrics import metrics_asset
 from assets.warehouse.resources import WarehouseResource
 from serving.errors import ClearwayError
 from serving.settings import get_settings
@@ -26,7 +28,8 @@ POOL = "warehouse"
 def definitions(domain: Domain) -> dg.Definitions:
     """The assets of the domain's dbt project."""
     manifest = load_manifest(domain.dbt_project, get_settings().dbt_target)
-    return dg.Definitions(assets=[_models_asset(domain, manifest)])
+    metrics = metrics_asset(domain, manifest)
+    return dg.Definitions(assets=[_models_asset(domain, manifest), *([metrics] if metrics else [])])
 
 
 def model_key(name: str) -> dg.AssetKey:
@@ -123,9 +126,7 @@ def plan(
                 todo="write the table by overwriting partitions, as ingestion does, or compact it.",
             )
         files[name] = sorted(task.file.file_path for task in tasks)
-    return Build(
-        selected, tuple(periods), following(periods[-1]), files, {p: fingerprint(k) for p, k in keys.items()}
-    )
+    return Build(selected, tuple(periods), following(periods[-1]), files, {p: fingerprint(k) for p, k in keys.items()})
 
 
 def _spec(domain: Domain, model: Model) -> dg.AssetSpec:
@@ -134,6 +135,7 @@ def _spec(domain: Domain, model: Model) -> dg.AssetSpec:
         deps=[*(source_key(s) for s in model.sources), *(model_key(m) for m in model.models)],
         description=model.description or f"dbt model {model.name}",
         group_name=GROUP,
+        automation_condition=follow_upstream(),
         owners=list(model.owners) or [domain.owner],
         kinds={"dbt", "duckdb", "view" if model.materialized == "view" else "table"},
         tags={"stage": "warehouse", "layer": model.layer, **{f"dbt/{t}": "" for t in model.tags}},
@@ -179,5 +181,9 @@ def _checks(
             check_name=key.name,
             passed=result.status == "pass",
             severity=dg.AssetCheckSeverity.WARN if test.severity == "warn" else dg.AssetCheckSeverity.ERROR,
-            metadata={"failing_rows": result.failures or 0, "status": result.status, "seconds": round(result.seconds, 3)},
+            metadata={
+                "failing_rows": result.failures or 0,
+                "status": result.status,
+                "seconds": round(result.seconds, 3),
+            },
         )

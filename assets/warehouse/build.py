@@ -85,7 +85,9 @@ def stale(warehouse_file: Path, build: Build) -> list[date]:
 def last_results(warehouse_file: Path) -> dict[str, NodeResult]:
     """The newest result of every model and test, from the file itself."""
     with reading(warehouse_file) as connection:
-        rows = connection.execute("select unique_id, status, seconds, failures, message from clearway.results").fetchall()
+        rows = connection.execute(
+            "select unique_id, status, seconds, failures, message from clearway.results"
+        ).fetchall()
     return {row[0]: NodeResult(*row) for row in rows}
 
 
@@ -177,7 +179,8 @@ def _prepare(copy: Path, files: dict[str, list[str]]) -> None:
         connection.execute("create schema if not exists clearway")
         connection.execute(
             "create table if not exists clearway.builds"
-            " (model varchar, period date, key varchar, run_id varchar, built_at timestamptz, primary key (model, period))"
+            " (model varchar, period date, key varchar, run_id varchar, built_at timestamptz,"
+            " primary key (model, period))"
         )
         connection.execute(
             "create table if not exists clearway.results"
@@ -194,7 +197,16 @@ def _run_dbt(
     variables = json.dumps({"from_date": build.periods[0].isoformat(), "to_date": build.until.isoformat()})
     select = ["--select", *sorted(build.select)] if len(build.select) < len(manifest.models) else []
     command = dbt_command(
-        "build", "--vars", variables, *select, "--log-format", "json", "--log-level", "info", project=project, target=target
+        "build",
+        "--vars",
+        variables,
+        *select,
+        "--log-format",
+        "json",
+        "--log-level",
+        "info",
+        project=project,
+        target=target,
     )
     tail: list[str] = []
     with subprocess.Popen(
@@ -209,7 +221,9 @@ def _run_dbt(
     results = _results(target / "run_results.json")
     failed = [r for r in results.values() if not r.ok and r.status != "skipped"]
     if process.returncode or failed:
-        why = "\n".join(f"- {r.unique_id}: {r.status}: {r.message or ''} ({r.failures or 0} failing rows)" for r in failed)
+        why = "\n".join(
+            f"- {r.unique_id}: {r.status}: {r.message or ''} ({r.failures or 0} failing rows)" for r in failed
+        )
         span = f"{build.periods[0]} to {build.periods[-1]}"
         raise BuildFailed(f"dbt build failed for {span}:\n{why or chr(10).join(tail[-20:])}", results)
     return results
@@ -226,7 +240,9 @@ def _results(path: Path) -> dict[str, NodeResult]:
     if not path.exists():
         return {}
     return {
-        r["unique_id"]: NodeResult(r["unique_id"], str(r["status"]), r["execution_time"], r.get("failures"), r.get("message"))
+        r["unique_id"]: NodeResult(
+            r["unique_id"], str(r["status"]), r["execution_time"], r.get("failures"), r.get("message")
+        )
         for r in json.loads(path.read_text())["results"]
     }
 

@@ -114,7 +114,9 @@ def fit(
     calibration = calibrate(learner.calibration, raw, labels[rows])
     import lightgbm
 
-    whole = lightgbm.Dataset(matrix, labels, categorical_feature=categorical or "auto", params=_binning(fixed), free_raw_data=True)
+    whole = lightgbm.Dataset(
+        matrix, labels, categorical_feature=categorical or "auto", params=_binning(fixed), free_raw_data=True
+    )
     booster = lightgbm.train(parameters, whole, num_boost_round=rounds)
     done = [(t.number, float(t.value), dict(t.params)) for t in study.trials if t.value is not None]
     return Fitted(
@@ -159,7 +161,12 @@ def _binning(fixed: dict[str, Any]) -> dict[str, Any]:
 
 
 def _dataset(
-    matrix: Array, labels: Array, rows: NDArray[np.int64], held: NDArray[np.int64], categorical: list[int], fixed: dict[str, Any]
+    matrix: Array,
+    labels: Array,
+    rows: NDArray[np.int64],
+    held: NDArray[np.int64],
+    categorical: list[int],
+    fixed: dict[str, Any],
 ) -> tuple[lightgbm.Dataset, lightgbm.Dataset]:
     import lightgbm
 
@@ -183,7 +190,9 @@ def _train(
     import lightgbm
 
     if valid is None:
-        return lightgbm.train({**parameters, "feature_pre_filter": False}, train, num_boost_round=rounds or learner.rounds)
+        return lightgbm.train(
+            {**parameters, "feature_pre_filter": False}, train, num_boost_round=rounds or learner.rounds
+        )
     return lightgbm.train(
         {**parameters, "feature_pre_filter": False},
         train,

@@ -30,7 +30,10 @@ def floor(gate: Floor, scores: dict[str, Score]) -> list[Verdict]:
     return [
         Verdict("floor_auc", scores["auc"].value >= gate.auc, str(scores["auc"]), f"at least {gate.auc}"),
         Verdict(
-            "floor_log_loss", scores["log_loss"].value <= gate.log_loss, str(scores["log_loss"]), f"at most {gate.log_loss}"
+            "floor_log_loss",
+            scores["log_loss"].value <= gate.log_loss,
+            str(scores["log_loss"]),
+            f"at most {gate.log_loss}",
         ),
     ]
 
@@ -88,4 +91,6 @@ def calibration(gate: CalibrationGate, labels: Array, probabilities: Array) -> V
 
 def schema(expected: list[str], found: list[str]) -> Verdict:
     """A version loaded from its artifact takes the declared inputs, in their order."""
-    return Verdict("schema", expected == found, f"{len(found)} inputs", f"the {len(expected)} declared inputs, in order")
+    return Verdict(
+        "schema", expected == found, f"{len(found)} inputs", f"the {len(expected)} declared inputs, in order"
+    )

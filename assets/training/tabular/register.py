@@ -67,7 +67,9 @@ def find(mlflow_client: MlflowClient, model: str, key: str) -> Registered | None
         return None
     newest = max(found, key=lambda v: int(v.version))
     facts = json.loads(newest.tags["clearway.facts"])
-    return Registered(model, str(newest.version), newest.run_id or "", newest.tags["clearway.gates"] == "passed", facts, False)
+    return Registered(
+        model, str(newest.version), newest.run_id or "", newest.tags["clearway.gates"] == "passed", facts, False
+    )
 
 
 def register(
@@ -109,7 +111,10 @@ def register(
         "gates": [vars(v) for v in verdicts],
     }
     _quiet()
-    with mlflow.start_run(experiment_id=experiment_id, run_name=f"{model}-{key[:8]}") as run, tempfile.TemporaryDirectory() as tmp:
+    with (
+        mlflow.start_run(experiment_id=experiment_id, run_name=f"{model}-{key[:8]}") as run,
+        tempfile.TemporaryDirectory() as tmp,
+    ):
         from mlflow.entities import Metric, Param, RunTag
         from mlflow.models import infer_signature
 
@@ -117,8 +122,11 @@ def register(
         mlflow_client.log_batch(
             run.info.run_id,
             metrics=[
-                *(Metric(f"{n}{suffix}", getattr(s, attr), now, 0) for n, s in scores.items() for suffix, attr in
-                  (("", "value"), ("_low", "low"), ("_high", "high"))),
+                *(
+                    Metric(f"{n}{suffix}", getattr(s, attr), now, 0)
+                    for n, s in scores.items()
+                    for suffix, attr in (("", "value"), ("_low", "low"), ("_high", "high"))
+                ),
                 *(Metric("search_log_loss", value, now, number) for number, value, _ in trials),
             ],
             params=[Param(k, str(v)[:500]) for k, v in parameters.items()],
@@ -139,7 +147,10 @@ def register(
             artifacts={"version": str(folder)},
             signature=infer_signature(sample[columns], sample["_probability"].to_numpy()),
             pip_requirements=[
-                f"lightgbm=={_installed('lightgbm')}", f"numpy=={_installed('numpy')}", f"pandas=={_installed('pandas')}"],
+                f"lightgbm=={_installed('lightgbm')}",
+                f"numpy=={_installed('numpy')}",
+                f"pandas=={_installed('pandas')}",
+            ],
         )
         version = mlflow.register_model(
             logged.model_uri,
@@ -169,9 +180,15 @@ def _quiet() -> None:
 def code_commit() -> str:
     """The commit of the project's code, with ``+changes`` when the tree differs from it; ``unknown`` without git."""
     try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout.strip()
+        head = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=True
+        ).stdout.strip()
         dirty = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"], cwd=PROJECT, capture_output=True, text=True, check=True
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

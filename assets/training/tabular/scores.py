@@ -117,7 +117,7 @@ def score(labels: Array, probabilities: Array, days: NDArray[np.int64], block_da
 
 
 def by_period(frame: pd.DataFrame) -> list[dict[str, float | str]]:
-    """Rows, positive share, AUC and log loss of each month of a frame with ``_period``, ``_label``, ``_probability``."""
+    """Rows, positive share, AUC and log loss by month, of a frame with ``_period``, ``_label``, ``_probability``."""
     found: list[dict[str, float | str]] = []
     for period, part in frame.groupby("_period"):
         y, p = part["_label"].to_numpy(float), part["_probability"].to_numpy(float)

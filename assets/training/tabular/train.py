@@ -88,8 +88,8 @@ def train(
 
 
 def _seconds(frame: pd.DataFrame) -> NDArray[np.int64]:
-    times: NDArray[np.int64] = (frame["_time"].astype("datetime64[us, UTC]").astype("int64") // 1_000_000).to_numpy(np.int64)
-    return times
+    microseconds = frame["_time"].astype("datetime64[us, UTC]").astype("int64")
+    return np.asarray(microseconds // 1_000_000, dtype=np.int64)
 
 
 def _categories(model: ModelDeclaration, learn: pd.DataFrame) -> dict[str, list[str]]:
@@ -104,4 +104,8 @@ def _categories(model: ModelDeclaration, learn: pd.DataFrame) -> dict[str, list[
 
 
 def _closed_values(model: ModelDeclaration, learn: pd.DataFrame) -> dict[str, list[Any]]:
-    return {f.name: sorted(v.item() if hasattr(v, "item") else v for v in learn[f.name].dropna().unique()) for f in model.request if f.closed}
+    return {
+        f.name: sorted(v.item() if hasattr(v, "item") else v for v in learn[f.name].dropna().unique())
+        for f in model.request
+        if f.closed
+    }

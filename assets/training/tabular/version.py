@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from assets.declared import fingerprint
 from assets.domains import Domain
@@ -57,11 +57,16 @@ def make(
         learn.read(),
         later.read(),
         _incumbent(model, champion, settings, threads) if champion else None,
-        {"training_set": learn.key, "evaluation_set": later.key, "as_of": learn.facts["as_of"], "inputs": learn.facts["inputs"]},
+        {
+            "training_set": learn.key,
+            "evaluation_set": later.key,
+            "as_of": learn.facts["as_of"],
+            "inputs": learn.facts["inputs"],
+        },
         threads,
         progress,
     )
-    facts = {
+    facts: dict[str, Any] = {
         "training_set": {k: v for k, v in learn.facts.items() if k != "missing_share"},
         "evaluation_set": {k: v for k, v in later.facts.items() if k not in ("missing_share", "inputs")},
         "champion": champion,
@@ -100,6 +105,10 @@ def _incumbent(
 
     def predict(frame: pd.DataFrame) -> Array:
         # A revision may have dropped a feature that the champion reads; missing is what it would see in serving too.
-        return champion.predict_proba(derive(champion.spec.inputs, frame, frame.reindex(columns=sorted({*frame.columns, *champion.spec.features}))))
+        return champion.predict_proba(
+            derive(
+                champion.spec.inputs, frame, frame.reindex(columns=sorted({*frame.columns, *champion.spec.features}))
+            )
+        )
 
     return predict

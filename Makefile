@@ -1,0 +1,60 @@
+# Clearway's commands. A fresh machine needs Python 3.11 or 3.12, make and a package index; nothing else.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+UV_VERSION := 0.13.9
+UV := .bootstrap/bin/uv
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+export UV_PYTHON_DOWNLOADS := never
+export UV_PROJECT_ENVIRONMENT := .venv
+export UV_NO_PROGRESS := 1
+export DAGSTER_DISABLE_TELEMETRY := yes
+export DBT_SEND_ANONYMOUS_USAGE_STATS := false
+export MLFLOW_DISABLE_TELEMETRY := true
+export GX_ANALYTICS_ENABLED := false
+export DO_NOT_TRACK := 1
+
+.PHONY: help install run ui stop status test check bench format clean
+
+help:  ## This list.
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(INSTALLED)  ## Install the locked environment into .venv.
+
+$(INSTALLED): uv.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "No python3.11 or python3.12 found; set PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(UV) || { echo "installing uv $(UV_VERSION)"; $(PYTHON) -m venv .bootstrap && .bootstrap/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
+	@echo "installing the locked environment into .venv"
+	@$(UV) sync --locked --quiet --python $(PYTHON)
+	@touch $(INSTALLED)
+
+run: install  ## Land the sample, run the life cycle, leave the service answering.
+	@$(BIN)/python -m orchestration.run
+
+ui: install  ## Dagster's webserver and daemon, and MLflow's page.
+	@$(BIN)/python -m orchestration.ui
+
+status: install  ## What runs.
+	@$(BIN)/python -m orchestration.ui status
+
+stop: install  ## Stop everything that run and ui started.
+	@$(BIN)/python -m orchestration.ui stop
+
+test: install  ## All tests.
+	@$(BIN)/python -m pytest -q $(TESTS)
+
+check: install  ## Formatting, lint, types, import rules, definitions.
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: install  ## Format and mend what ruff can mend.
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: install  ## Measure; ONLY=name for one.
+	@$(BIN)/python -m benchmarks $(ONLY)
+
+clean:  ## Remove the environment; state under .clearway stays.
+	rm -rf .venv .bootstrap .mypy_cache .ruff_cache

@@ -1,0 +1,108 @@
+"""`make ui`, `make status`, `make stop`: Dagster's and MLflow's pages and the daemon, under the same supervisor."""
+
+from __future__ import annotations
+
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from orchestration.home import prepare
+from serving.errors import ClearwayError
+from serving.runtime.laptop import stop_all
+from serving.runtime.program import Program, clearway_environment
+from serving.runtime.supervisor import Supervisor
+from serving.settings import PROJECT, Settings, get_settings
+
+WEBSERVER, DAEMON, MLFLOW = "dagster-webserver", "dagster-daemon", "mlflow"
+PATIENCE_S = 120.0
+
+
+def start(settings: Settings) -> None:
+    """Bring up the pages, or attach to what runs; a second daemon is never started."""
+    environment = {**clearway_environment(settings), **prepare(settings), "PYTHONPATH": str(PROJECT)}
+    binaries = Path(sys.executable).parent
+    workspace = ("-w", str(PROJECT / "workspace.yaml"))
+    supervisor = Supervisor(settings)
+    supervisor.ensure_running()
+    webserver = (
+        str(binaries / "dagster-webserver"),
+        *workspace,
+        "-h",
+        settings.host,
+        "-p",
+        str(settings.webserver_port),
+    )
+    mlflow = (
+        str(binaries / "mlflow"),
+        "server",
+        "--backend-store-uri",
+        settings.mlflow,
+        "--default-artifact-root",
+        settings.mlflow_artifacts,
+        "--host",
+        settings.host,
+        "--port",
+        str(settings.mlflow_port),
+        "--workers",
+        "1",
+    )
+    supervisor.add_program(Program(WEBSERVER, webserver, environment, priority=500))
+    supervisor.add_program(
+        Program(DAEMON, (str(binaries / "dagster-daemon"), "run", *workspace), environment, priority=510)
+    )
+    supervisor.add_program(Program(MLFLOW, mlflow, environment, priority=520))
+    pages = {
+        "Dagster": f"http://{settings.host}:{settings.webserver_port}",
+        "MLflow": f"http://{settings.host}:{settings.mlflow_port}",
+    }
+    for name, address in pages.items():
+        _await(name, address)
+        print(f"{name:8} {address}")
+
+
+def _await(name: str, address: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+    raise ClearwayError(
+        f"{name} does not answer on {address} after {PATIENCE_S:.0f} s.",
+        untouched="the stores and the prediction service.",
+        todo=f"look at the logs in {get_settings().runtime / 'logs'}; is the port taken?",
+    )
+
+
+def status(settings: Settings) -> None:
+    """Print what the supervisor runs."""
+    supervisor = Supervisor(settings)
+    if supervisor.pid() is None:
+        print("nothing runs")
+        return
+    for name, program in sorted(supervisor.status().items()):
+        print(f"{name:28} {program}")
+
+
+def main() -> int:
+    what = sys.argv[1] if len(sys.argv) > 1 else "start"
+    try:
+        settings = get_settings()
+        if what == "stop":
+            ended = stop_all(settings)
+            print(f"stopped; {len(ended)} processes had to be killed" if ended else "stopped")
+        elif what == "status":
+            status(settings)
+        else:
+            start(settings)
+    except ClearwayError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
