@@ -1,0 +1,41 @@
+"""Envoy's files say what the weights say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serving.routing import config
+
+
+def of_model(weights: dict[str, dict[str, int]]) -> list[dict[str, Any]]:
+    (resource,) = config.routes(weights)["resources"]
+    return resource["virtual_hosts"][0]["routes"]
+
+
+def test_arms_with_weight_share_traffic_and_all_arms_can_be_addressed() -> None:
+    routes = of_model({"m": {"m-v1": 90, "m-v2": 10, "m-v3": 0}})
+    addressed = [r["route"]["cluster"] for r in routes if "cluster" in r.get("route", {})]
+    assert addressed == ["m-v1", "m-v2", "m-v3"]
+    (split,) = [
+        r["route"]["weighted_clusters"]["clusters"] for r in routes if "weighted_clusters" in r.get("route", {})
+    ]
+    assert split == [{"name": "m-v1", "weight": 90}, {"name": "m-v2", "weight": 10}]
+    retries = {r["route"]["retry_policy"]["retry_on"] for r in routes if "route" in r}
+    assert retries == {"connect-failure"}
+
+
+def test_without_weight_a_model_answers_503_and_without_model_404() -> None:
+    routes = of_model({"m": {"m-v1": 0}})
+    assert [r["direct_response"]["status"] for r in routes if "direct_response" in r] == [404, 503, 404]
+    assert [r["direct_response"]["status"] for r in of_model({})] == [404]
+
+
+def test_the_version_is_that_of_the_content() -> None:
+    one, same = (config.routes({"m": {"a": 1, "b": 2}}), config.routes({"m": {"b": 2, "a": 1}}))
+    assert one["version_info"] == same["version_info"]
+    assert one["version_info"] != config.routes({"m": {"a": 2, "b": 1}})["version_info"]
+
+
+def test_names_are_resolved_and_addresses_are_not() -> None:
+    found = config.clusters({"a": "127.0.0.1:1", "b": "arm.models.svc:80"})["resources"]
+    assert [cluster["type"] for cluster in found] == ["STATIC", "STRICT_DNS"]
