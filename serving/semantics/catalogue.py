@@ -41,6 +41,7 @@ class Metric:
         description: what it counts, with its unit.
         kind: simple, ratio, derived or cumulative.
         inputs: the metrics it is made of; none for a simple one.
+        accumulates: a value reaches back over earlier days, its own or that of an input.
         models: names of the dbt models that it reads, those of its inputs included.
         dimensions: what it can be grouped and filtered by, by qualified name.
     """
@@ -50,6 +51,7 @@ class Metric:
     description: str
     kind: str
     inputs: tuple[str, ...]
+    accumulates: bool
     models: tuple[str, ...]
     dimensions: dict[str, Dimension]
 
@@ -106,7 +108,8 @@ def catalogue_of(manifest: dict[str, Any]) -> Catalogue:
             continue
         reads = list(dict.fromkeys(_semantic_models(name, raw)))
         tables = [models[model]["node_relation"]["alias"] for model in reads]
-        if any(raw[each]["type"] == "cumulative" for each in [name, *_ancestors(name, raw)]):
+        accumulates = any(raw[each]["type"] == "cumulative" for each in [name, *_ancestors(name, raw)])
+        if accumulates:
             tables += spines
         choices = [_dimensions(models[model], models) for model in reads]
         metrics[name] = Metric(
@@ -115,6 +118,7 @@ def catalogue_of(manifest: dict[str, Any]) -> Catalogue:
             description=(metric["description"] or "").strip(),
             kind=metric["type"],
             inputs=tuple(_inputs(metric)),
+            accumulates=accumulates,
             models=tuple(dict.fromkeys(tables)),
             dimensions={key: value for key, value in choices[0].items() if all(key in other for other in choices)},
         )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from serving.errors import ClearwayError
 from serving.semantics.catalogue import Catalogue, catalogue_of, read_manifest
-from serving.semantics.filters import condition
+from serving.semantics.filters import condition, within
 from serving.semantics.query import MetricQuery, QueryError, Resolved, resolve
 
 if TYPE_CHECKING:
@@ -174,13 +174,19 @@ class _Semantics:
         from metricflow_semantics.errors.error_classes import InvalidQueryException
 
         query = resolved.query
+        conditions = [condition(item, resolved.dimensions[item.dimension]) for item in query.where]
+        first = last = None
+        if resolved.accumulates:  # what comes before the range is counted too, so the range is no filter of rows
+            first = _midnight(query.since)
+            last = _midnight(query.until and query.until - timedelta(days=1))  # MetricFlow counts the last day in
+        else:  # MetricFlow would widen a constraint to whole periods of the grain
+            conditions += within(query.since, query.until)
         request = MetricFlowQueryRequest.create(
             metric_names=list(query.metrics),
             group_by_names=list(resolved.group_by) or None,
-            where_constraints=[condition(item, resolved.dimensions[item.dimension]) for item in query.where] or None,
-            time_constraint_start=_midnight(query.since),
-            # MetricFlow counts the last day in; here `until` is the first day left out.
-            time_constraint_end=_midnight(query.until and query.until - timedelta(days=1)),
+            where_constraints=conditions or None,
+            time_constraint_start=first,
+            time_constraint_end=last,
             order_by_names=list(resolved.order_by) or None,
             limit=query.limit,
         )

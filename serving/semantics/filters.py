@@ -11,7 +11,7 @@ import re
 from datetime import date
 
 from serving.semantics.catalogue import Dimension
-from serving.semantics.query import Filter, QueryError, Value
+from serving.semantics.query import TIME, Filter, QueryError, Value
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9 _.,:;/+@-]")
 
@@ -33,6 +33,12 @@ def condition(item: Filter, dimension: Dimension) -> str:
     if item.op in ("in", "not in"):
         return f"{subject} {item.op.upper()} ({', '.join(literals)})"
     return f"{subject} {'<>' if item.op == '!=' else item.op} {literals[0]}"
+
+
+def within(since: date | None, until: date | None) -> list[str]:
+    """The days of [since, until) as filters of rows; an open end filters nothing."""
+    day = f"{{{{ TimeDimension('{TIME}', 'day') }}}}"
+    return [f"{day} {op} {_literal(bound)}" for op, bound in ((">=", since), ("<", until)) if bound]
 
 
 def _literal(value: Value) -> str:

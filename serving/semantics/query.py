@@ -80,6 +80,7 @@ class Resolved:
         query: the question as asked.
         group_by: qualified names, time last.
         order_by: qualified names with their sign; by the groups when the question does not say.
+        accumulates: some metric reaches back before the days that were asked for.
         columns: MetricFlow's column for each column of the answer, which carries the name that was asked for.
         dimensions: every dimension named in a filter, by the name used there.
     """
@@ -87,6 +88,7 @@ class Resolved:
     query: MetricQuery
     group_by: tuple[str, ...]
     order_by: tuple[str, ...]
+    accumulates: bool
     columns: dict[str, str]
     dimensions: dict[str, Dimension]
 
@@ -96,7 +98,7 @@ def resolve(query: MetricQuery, catalogue: Catalogue) -> Resolved:
 
     Raises:
         QueryError: a metric or dimension is not known, is ambiguous or is not shared by all metrics; the message
-            names it and the nearest known ones.
+            names it and the nearest known ones. Or a range cuts a period of a metric that accumulates.
     """
     for metric in query.metrics:
         if metric not in catalogue.metrics:
@@ -116,13 +118,34 @@ def resolve(query: MetricQuery, catalogue: Catalogue) -> Resolved:
         if name not in columns:
             raise _unknown("column to order by", name, columns)
         order.append(sign + columns[name])
+    accumulates = any(catalogue.metrics[metric].accumulates for metric in query.metrics)
+    if accumulates:
+        _whole_periods(query)
     return Resolved(
         query=query,
         group_by=grouped,
         order_by=tuple(order) or tuple(sorted(grouped, key=lambda column: not column.startswith(TIME))),
+        accumulates=accumulates,
         columns=columns,
         dimensions={item.dimension: _find(item.dimension, shared, query.metrics) for item in query.where},
     )
+
+
+def _whole_periods(query: MetricQuery) -> None:
+    """MetricFlow widens the range of a metric that accumulates to whole periods; say so rather than do it silently."""
+    starts = {
+        "week": lambda day: day.weekday() == 0,
+        "month": lambda day: day.day == 1,
+        "quarter": lambda day: day.day == 1 and day.month % 3 == 1,
+        "year": lambda day: (day.month, day.day) == (1, 1),
+    }
+    begins = starts.get(query.grain or "day")
+    for name, day in (("since", query.since), ("until", query.until)):
+        if begins and day and not begins(day):
+            raise QueryError(
+                f"{name} ({day}) cuts a {query.grain}, and a metric that accumulates is given for whole ones",
+                todo=f"begin and end the range with a {query.grain}, or use grain 'day'.",
+            )
 
 
 def _find(name: str, shared: dict[str, Dimension], metrics: tuple[str, ...]) -> Dimension:

