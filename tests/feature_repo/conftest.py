@@ -1,0 +1,1 @@
+from tests.dbt_project.fixtures import warehouse  # noqa: F401
