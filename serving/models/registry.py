@@ -102,9 +102,10 @@ def resolve(name: str, version: str, settings: Settings | None = None) -> Path:
             import mlflow
 
             client.get_model_version(name, str(version))
-            tracking = client.tracking_uri
-            mlflow.set_registry_uri(tracking)
-            return str(mlflow.artifacts.download_artifacts(uri, dst_path=str(aside), tracking_uri=tracking))
+            # Left unset, MLflow makes a database of its own in the working directory.
+            mlflow.set_tracking_uri(client.tracking_uri)
+            mlflow.set_registry_uri(client.tracking_uri)
+            return str(mlflow.artifacts.download_artifacts(uri, dst_path=str(aside)))
 
         root = _artifact_root(Path(_ask(f"fetch {uri}", settings, download)), uri)
         try:

@@ -172,7 +172,8 @@ class Supervisor:
                 deadline = time.monotonic() + STOP_SECONDS
                 while processes.psutil.pid_exists(pid) and time.monotonic() < deadline:
                     time.sleep(0.05)
-            ended = processes.sweep(self.folder)
+            # What is left now was sent SIGTERM with its group before.
+            ended = processes.sweep(self.folder, seconds=1)
             self.socket.unlink(missing_ok=True)
             recorded = self.folder / "socket-path"
             if recorded.exists():

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from serving.models import registry
 from serving.models.model import TabularModel
-from serving.settings import Settings
+from serving.runtime.program import clearway_environment, python
+from serving.settings import PROJECT, Settings
 from tests.serving.models import toy
 
 pytestmark = pytest.mark.integration
 
 
 def test_a_version_is_fetched_once_and_then_needs_no_registry(home: Settings, tmp_path: Path) -> None:
+    command = python("serving.models.registry", toy.MODEL, "1")
+    environment = {**os.environ, **clearway_environment(home), "PYTHONPATH": str(PROJECT)}
+    subprocess.run(command, env=environment, cwd=tmp_path, check=True)
+    assert list(tmp_path.iterdir()) == []  # MLflow left no database of its own where it ran
     folder = registry.resolve(toy.MODEL, "1", home)
     assert folder == home.home / "models" / toy.MODEL / "1"
     assert TabularModel.load(folder).spec == toy.spec()
