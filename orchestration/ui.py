@@ -84,7 +84,7 @@ def status(settings: Settings) -> None:
         print("nothing runs")
         return
     for name, program in sorted(supervisor.status().items()):
-        print(f"{name:28} {program}")
+        print(f"{name:28} {program.state.lower():9} {program.description}")
 
 
 def main() -> int:

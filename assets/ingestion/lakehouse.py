@@ -7,7 +7,10 @@ first, so the move asserts the base, and a publisher that lost the race stages a
 from __future__ import annotations
 
 import json
+import random
+import time
 import uuid
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -60,6 +63,8 @@ class Lakehouse:
     def catalog(self) -> SqlCatalog:
         from pyiceberg.catalog.sql import SqlCatalog
 
+        # A first publication replaces nothing, and pyiceberg would say so each time.
+        warnings.filterwarnings("ignore", message="Delete operation did not match any records")
         for uri, scheme in ((self.catalog_uri, "sqlite:///"), (self.location, "file://")):
             if uri.startswith(scheme):
                 path = Path(uri.removeprefix(scheme))
@@ -140,7 +145,8 @@ class Lakehouse:
             "clearway.period": period.isoformat() if period else "",
             "clearway.report": json.dumps(report, default=str),
         }
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
+            time.sleep(attempt * random.uniform(0.02, 0.1))
             branch = f"stage-{period.isoformat() if period else 'table'}-{uuid.uuid4().hex[:12]}"
             try:
                 table = self._ensure(name, rows, period)
@@ -156,6 +162,9 @@ class Lakehouse:
                 return staged
             except CommitFailedException:
                 continue  # another publisher moved main: stage again on what it published
+            except ValueError as error:
+                if not _lost_race(error):
+                    raise
             except (OSError, OperationalError) as error:
                 raise _unwritable(name, error) from error
         raise ClearwayError(
@@ -169,7 +178,8 @@ class Lakehouse:
         from pyiceberg.exceptions import CommitFailedException
         from sqlalchemy.exc import OperationalError
 
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
+            time.sleep(attempt * random.uniform(0.02, 0.1))
             try:
                 table = self._ensure(name, rows, None)
                 if rows.num_rows or (
@@ -179,6 +189,9 @@ class Lakehouse:
                 return
             except CommitFailedException:
                 continue
+            except ValueError as error:
+                if not _lost_race(error):
+                    raise
             except (OSError, OperationalError) as error:
                 raise _unwritable(name, error) from error
         raise ClearwayError(f"{name}: other publishers won {ATTEMPTS} attempts in a row.", todo="run it again.")
@@ -245,6 +258,11 @@ class Lakehouse:
                 for ref in table.refs():
                     if ref.startswith(prefix):
                         manage.remove_branch(ref)
+
+
+def _lost_race(error: ValueError) -> bool:
+    """pyiceberg finds some lost races by the sequence number of the snapshot, before it commits."""
+    return "sequence number" in str(error)
 
 
 def _only(period: date | None) -> BooleanExpression:
