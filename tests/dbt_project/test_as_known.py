@@ -170,8 +170,11 @@ def test_a_removed_flight_does_not_rewrite_history(monthly: Path, corrected: tup
     before, rows = carrier_rows(monthly, carrier), carrier_rows(file, carrier)
     pd.testing.assert_frame_equal(first_versions(rows), first_versions(before))
     versions = rows[rows.created_at != rows.event_timestamp]
-    assert len(versions) >= 13
-    assert set(versions.created_at[versions.event_timestamp < KNOWN_AT]) == {KNOWN_AT}
+    assert set(versions.created_at) == {KNOWN_AT}
+    first, last = versions.event_timestamp.min(), versions.event_timestamp.max()
+    assert pd.Timestamp("2013-02-26", tz="UTC") < first < pd.Timestamp("2013-02-28", tz="UTC")
+    assert last == pd.Timestamp("2013-03-10 05:00", tz="UTC")
+    assert len(versions) == (last - first).days + 1, "every day that counted the flight, and no other"
 
 
 def test_a_rebuild_of_what_is_there_changes_nothing(monthly: Path, tmp_path: Path) -> None:
