@@ -16,7 +16,7 @@ class Changes:
     Attributes:
         added, removed, changed: numbers of rows by key.
         by_column: for each column, the number of changed rows in which it differs.
-        examples: up to five sentences such as ``(2013, 2, 1, 'UA'): arr_delay 12.0 -> 15.0``.
+        examples: up to five sentences such as ``(2013, 2, 1, 'a'): value 12.0 -> 15.0``.
     """
 
     added: int = 0

@@ -21,7 +21,7 @@ class GatewayMetrics:
         )  # fmt: skip
         self._latency = Histogram(
             "clearway_gateway_latency_seconds",
-            "Time from a request's arrival to its answer.",
+            "Time from a request's receipt to its answer.",
             ["route", "model"],
             buckets=LATENCY_SECONDS,
             registry=self.registry,

@@ -27,7 +27,7 @@ class ServerMetrics:
         ).labels(*own)
         self.latency = Histogram(
             "clearway_model_latency_seconds",
-            "Time from a call's arrival to its answer.",
+            "Time from a call's receipt to its answer.",
             labels,
             buckets=LATENCY_SECONDS,
             registry=self.registry,

@@ -41,7 +41,7 @@ def floor(gate: Floor, scores: dict[str, Score]) -> list[Verdict]:
 def champion(
     gate: ChampionGate, labels: Array, challenger: Array, incumbent: Array | None, days: NDArray[np.int64]
 ) -> Verdict:
-    """Difference of log loss on the same rows, resampled in blocks of days, since rows of a day share its weather.
+    """Difference of log loss on the same rows, resampled in blocks of days, since the rows of a day are alike.
 
     The challenger passes when the interval's upper bound of (challenger - champion) is at most the margin: it is
     shown not to be worse by more than that, not merely not shown to be worse.

@@ -108,12 +108,16 @@ class World:
         sources = {s["name"]: Source.model_validate(s) for s in (SITES, readings)}
         self.domain = Domain(self.folder, declared, sources, {})
 
-    def drop(self, content: bytes, period: date | None = JANUARY, name: str = "readings.csv", source: str = "readings") -> Path:
+    def drop(
+        self, content: bytes, period: date | None = JANUARY, name: str = "readings.csv", source: str = "readings"
+    ) -> Path:
         file = self.folder / "incoming"
         file.write_bytes(content)
         return put(self.landing, source, period, file, name)
 
-    def ingest(self, period: date | None = JANUARY, source: str = "readings", now: datetime = NOW, run: str = "run") -> Published:
+    def ingest(
+        self, period: date | None = JANUARY, source: str = "readings", now: datetime = NOW, run: str = "run"
+    ) -> Published:
         return ingest(self.domain, self.domain.sources[source], period, self.lakehouse, self.landing, now, run)
 
     def rows(self, period: date | None = JANUARY, source: str = "readings") -> list[dict[str, Any]]:

@@ -100,11 +100,21 @@ def test_a_duplicated_row_is_published_once_and_a_contradiction_not_at_all(world
         (csv([]), "row_count", "row_count"),
         (csv(good_rows(JANUARY)[:1]), "row_count", "expected 2 to 1000"),
         (csv([[*r[:2], "", r[3]] for r in good_rows(JANUARY)]), "mostly_valued", "mostly_valued"),
-        (csv([[*r[:3], "-5"] if i % 5 < 2 else r for i, r in enumerate(good_rows(JANUARY))]), "quarantined_share", "40.0%"),
-        (csv([[*r[:3], "x"] if i % 5 < 2 else r for i, r in enumerate(good_rows(JANUARY))]), "quarantined_share", "types 8"),
+        (
+            csv([[*r[:3], "-5"] if i % 5 < 2 else r for i, r in enumerate(good_rows(JANUARY))]),
+            "quarantined_share",
+            "40.0%",
+        ),
+        (
+            csv([[*r[:3], "x"] if i % 5 < 2 else r for i, r in enumerate(good_rows(JANUARY))]),
+            "quarantined_share",
+            "types 8",
+        ),
     ],
 )
-def test_a_rejected_drop_changes_nothing_that_anyone_reads(world: World, content: bytes, reason: str, words: str) -> None:
+def test_a_rejected_drop_changes_nothing_that_anyone_reads(
+    world: World, content: bytes, reason: str, words: str
+) -> None:
     world.drop(csv(good_rows(JANUARY)))
     before = world.ingest()
     world.drop(content, name="readings_2.csv")
@@ -138,7 +148,7 @@ def test_a_truncated_archive_is_rejected(world: World, compression: str) -> None
 def test_a_contract_whose_reference_is_not_published_says_so(tmp_path) -> None:
     world = World(tmp_path)
     world.drop(csv(good_rows(JANUARY)))
-    with pytest.raises(ClearwayError, match="reads source sites.*not published") as caught:
+    with pytest.raises(ClearwayError, match=r"reads source sites.*not published") as caught:
         world.ingest()
     assert caught.value.todo == "materialize raw/sites first."
 
@@ -176,4 +186,4 @@ def test_quarantine_keeps_what_an_earlier_drop_lost(world: World) -> None:
     assert history is not None
     assert current is not None
     assert (history.num_rows, current.num_rows) == (1, 0)
-    assert NOW == history.to_pylist()[0]["at"]
+    assert history.to_pylist()[0]["at"] == NOW
