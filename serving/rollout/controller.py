@@ -63,10 +63,11 @@ class Controller:
             return  # with a log unread, its arms would look like nobody's
         self._guard("traffic", lambda _: self.reconciler.traffic(states.values()))
         for model, state in states.items():
+            self._guard(f"alias of {model}", lambda _, s=state: self.reconciler.alias(s))  # type: ignore[misc]
             mine = [item for item in queue if item["plan"]["model"] == model]
             self._guard(model, lambda m, s=state, q=mine: self._move(m, s, q))  # type: ignore[misc]
 
-    def _guard(self, what: str, action: Callable[[str], None]) -> None:
+    def _guard(self, what: str, action: Callable[[str], object]) -> None:
         try:
             action(what)
             self._told.pop(what, None)
@@ -83,7 +84,6 @@ class Controller:
         return self._cache[model][1]
 
     def _move(self, model: str, state: ModelState, queue: list[dict[str, Any]]) -> None:
-        self.reconciler.alias(state)
         for item in queue:
             if item["id"] in state.rollouts:  # killed between the log and here
                 take_back(item["id"], self.settings)
@@ -119,7 +119,8 @@ class Controller:
 
     def _start(self, state: ModelState, rollout: Rollout) -> None:
         try:
-            registry.resolve(state.model, rollout.version, self.settings)
+            if not self.reconciler.fetch(state.model, rollout.version):
+                return
         except ClearwayError as error:
             self._roll_back(state, rollout, error.what)
             return
@@ -172,8 +173,9 @@ class Controller:
             )
 
     def _complete(self, state: ModelState, rollout: Rollout) -> None:
-        # Only here after the reconciler has seen the alias point at the version.
-        self._append(state.model, "completed", rollout.id, record=self._record(state, rollout, "completed", None))
+        if self.reconciler.alias(state):
+            record = self._record(state, rollout, "completed", None)
+            self._append(state.model, "completed", rollout.id, record=record)
 
     def _roll_back(self, state: ModelState, rollout: Rollout, reason: str) -> None:
         record = self._record(state, rollout, "rolled_back", reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from serving.models import registry
@@ -35,6 +36,10 @@ class Reconciler:
         self._settings, self._router, self._arms = settings, router, arms
         self._done: tuple[str, float] | None = None
         self._aliases: dict[str, str] = {}
+        # The registry's client takes seconds to import and its server may be slow: ticks do not wait for it. One
+        # thread, so that two wishes for one alias are met in the order in which they were made.
+        self._background = ThreadPoolExecutor(1, "registry")
+        self._tasks: dict[tuple[str, str], tuple[float, Future[None] | None]] = {}
         self._ports_checked: set[str] = set()
 
     def traffic(self, states: Iterable[ModelState]) -> None:
@@ -73,13 +78,46 @@ class Reconciler:
         self._arms.ensure(arm.name, state.model, arm.version, arm.port)
         crash_point("effect:arm")
 
-    def alias(self, state: ModelState) -> None:
-        """The registry's champion is the logged one. Raises RegistryError when the registry cannot be reached."""
+    def alias(self, state: ModelState) -> bool:
+        """Whether the registry's champion is the logged one; works towards it in the background.
+
+        Raises:
+            RegistryError: the last attempt failed; the next call after two seconds starts another.
+        """
         version = state.champion
         if version is None or self._aliases.get(state.model) == version:
-            return
-        if registry.alias_version(state.model, registry.CHAMPION, self._settings) != version:
-            registry.set_alias(state.model, registry.CHAMPION, version, self._settings)
-            log.info("champion of %s is version %s", state.model, version)
+            return True
+        started, task = self._tasks.get((state.model, version), (float("-inf"), None))
+        if task is None:
+            if time.monotonic() - started > RECHECK_SECONDS:
+                task = self._background.submit(self._point, state.model, version)
+                self._tasks[state.model, version] = (time.monotonic(), task)
+            return False
+        if task.done():
+            self._tasks[state.model, version] = (time.monotonic(), None)
+            task.result()
+            self._aliases = {**self._aliases, state.model: version}
+            return True
+        return False
+
+    def _point(self, model: str, version: str) -> None:
+        if registry.alias_version(model, registry.CHAMPION, self._settings) != version:
+            registry.set_alias(model, registry.CHAMPION, version, self._settings)
+            log.info("champion of %s is version %s", model, version)
         crash_point("effect:alias")
-        self._aliases[state.model] = version
+
+    def fetch(self, model: str, version: str) -> bool:
+        """Whether the version lies in the local cache; fetches it in the background. Raises RegistryError."""
+        key = (model, f"fetch {version}")
+        _, task = self._tasks.get(key, (0.0, None))
+        if task is None:
+            self._tasks[key] = (0.0, self._background.submit(self._fetch, model, version))
+            return False
+        if not task.done():
+            return False
+        del self._tasks[key]
+        task.result()
+        return True
+
+    def _fetch(self, model: str, version: str) -> None:
+        registry.resolve(model, version, self._settings)
