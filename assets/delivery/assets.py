@@ -49,7 +49,7 @@ def _release_asset(domain: Domain, model: ModelDeclaration) -> dg.AssetsDefiniti
     def released(
         context: dg.AssetExecutionContext, registry: RegistryResource
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        outcome = release(model.name, plan, registry.settings(), context.run_id, context.log.info)
+        outcome = release(model.name, plan, registry.settings(), context.run.run_id, context.log.info)
         passed = outcome.phase == "completed"
         verdict = dg.AssetCheckResult(
             passed=passed, check_name=COMPLETED, metadata={"phase": outcome.phase, "reason": outcome.reason or "-"}

@@ -104,7 +104,7 @@ def compare(store: FeatureStore, service: str, keys: pd.DataFrame, as_of: dateti
     """
     import numpy as np
 
-    offline = historical_features(store, service, keys.assign(event_timestamp=as_of))
+    offline = historical_features(store, service, keys.assign(event_timestamp=as_of), as_known_then=False)
     response = store.get_online_features(
         features=store.get_feature_service(service),
         entity_rows={column: keys[column].tolist() for column in keys.columns},

@@ -145,8 +145,14 @@ def read_examples(
         ).df()
 
 
-def historical_features(store: FeatureStore, service: str, entities: pd.DataFrame) -> pd.DataFrame:
-    """Features of each entity row as known at its ``event_timestamp``, in the order of the rows.
+def historical_features(
+    store: FeatureStore, service: str, entities: pd.DataFrame, *, as_known_then: bool = True
+) -> pd.DataFrame:
+    """Features of each entity row that hold at its ``event_timestamp``, in the order of the rows.
+
+    Args:
+        as_known_then: leave out what became known only after the row's ``event_timestamp``; without it the newest
+            correction counts, as it does online.
 
     Returns:
         Columns ``view__feature``, index as ``entities``; NaN where nothing was known.
@@ -158,7 +164,7 @@ def historical_features(store: FeatureStore, service: str, entities: pd.DataFram
         entity_df=numbered,
         features=store.get_feature_service(service),
         full_feature_names=True,
-        filter_by_created_timestamp=True,
+        filter_by_created_timestamp=as_known_then,
     ).to_df()
     if len(joined) != len(entities):
         raise ClearwayError(

@@ -108,20 +108,24 @@ def publish(
         ClearwayError: the disk is full or the folder cannot be written.
     """
     published = folder / "warehouse.duckdb"
-    copy = folder / f"build-{run_id[:8]}-{os.getpid()}.duckdb"
+    # The copy bears the published name, because DuckDB writes the name of the file into every view.
+    copy = folder / "build" / published.name
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        copy.parent.mkdir(parents=True, exist_ok=True)
         with _only_writer(folder):
-            _clean(folder)
-            if published.exists():
-                shutil.copyfile(published, copy)
-            _prepare(copy, build.files)
-            boundary("warehouse.copied")
-            results = _run_dbt(build, manifest, project, copy, folder, log)
-            _record(copy, build, results, run_id)
-            boundary("warehouse.tested")
-            _fsync(copy)
-            os.replace(copy, published)
+            _remove(copy)  # of a run that was killed; the lock says that none is alive
+            try:
+                if published.exists():
+                    shutil.copyfile(published, copy)
+                _prepare(copy, build.files)
+                boundary("warehouse.copied")
+                results = _run_dbt(build, manifest, project, copy, folder, log)
+                _record(copy, build, results, run_id)
+                boundary("warehouse.tested")
+                _fsync(copy)
+                os.replace(copy, published)
+            finally:
+                _remove(copy)
             boundary("warehouse.published")
             return results
     except OSError as error:
@@ -130,9 +134,6 @@ def publish(
             untouched="the published warehouse; readers see what they saw before.",
             todo="free disk space or give write permission, then run these partitions again.",
         ) from error
-    finally:
-        for left in (copy, copy.with_suffix(".duckdb.wal")):
-            left.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -156,9 +157,9 @@ def _only_writer(folder: Path) -> Iterator[None]:
         yield
 
 
-def _clean(folder: Path) -> None:
-    for left in folder.glob("build-*.duckdb*"):  # of runs that were killed; the lock says that none is alive
-        left.unlink()
+def _remove(copy: Path) -> None:
+    for left in (copy, copy.with_name(f"{copy.name}.wal")):
+        left.unlink(missing_ok=True)
 
 
 def _prepare(copy: Path, files: dict[str, list[str]]) -> None:
@@ -198,6 +199,7 @@ def _run_dbt(
     select = ["--select", *sorted(build.select)] if len(build.select) < len(manifest.models) else []
     command = dbt_command(
         "build",
+        "--no-partial-parse",  # with it dbt 1.12 reads a ratio metric twice after its model changed, and refuses both
         "--vars",
         variables,
         *select,

@@ -81,7 +81,7 @@ def dbt_environment(build: Path | None = None) -> dict[str, str]:
 def dbt_command(*arguments: str, project: Path, target: Path) -> list[str]:
     """Command line of a dbt process in this interpreter's environment."""
     where = ["--project-dir", str(project), "--profiles-dir", str(project), "--target-path", str(target)]
-    return [sys.executable, "-m", "dbt.cli.main", *arguments, *where, "--log-path", str(target / "logs")]
+    return [str(Path(sys.executable).with_name("dbt")), *arguments, *where, "--log-path", str(target / "logs")]
 
 
 def load_manifest(project: Path, target: Path) -> Manifest:
