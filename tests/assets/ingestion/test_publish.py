@@ -13,7 +13,7 @@ from assets.ingestion.checks import reconcile
 from assets.ingestion.publish import current_quarantine
 from assets.ingestion.reading import DropRejected
 from serving.errors import ClearwayError
-from tests.assets.ingestion.conftest import FEBRUARY, JANUARY, MARCH, NOW, READINGS, World, csv, good_rows
+from tests.assets.ingestion.world import FEBRUARY, JANUARY, MARCH, NOW, READINGS, World, csv, good_rows
 
 pytestmark = pytest.mark.integration
 
