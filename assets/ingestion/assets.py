@@ -55,7 +55,9 @@ def _source_asset(domain: Domain, source: Source) -> dg.AssetsDefinition:
         outcomes: list[Published] = []
         for period in run_periods(context) if source.partitioned else [None]:
             try:
-                outcome = ingest(domain, source, period, lakehouse.open(), landing.path, clock.now(), context.run.run_id)
+                outcome = ingest(
+                    domain, source, period, lakehouse.open(), landing.path, clock.now(), context.run.run_id
+                )
             except DropRejected as error:
                 context.log.error(str(error))
                 rejected[period] = error

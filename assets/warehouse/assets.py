@@ -62,7 +62,9 @@ def _models_asset(domain: Domain, manifest: Manifest) -> dg.AssetsDefinition:
             months = tuple(p for p in periods if todo[0] <= p <= todo[-1])
             build = Build(selected, months, following(months[-1]), build.files, build.keys)
             try:
-                results = publish(build, manifest, domain.dbt_project, warehouse.path, context.run.run_id, context.log.info)
+                results = publish(
+                    build, manifest, domain.dbt_project, warehouse.path, context.run.run_id, context.log.info
+                )
             except BuildFailed as error:
                 # The failed tests are shown; nothing is materialized, since nothing was published.
                 yield from _checks(context, manifest, error.results)

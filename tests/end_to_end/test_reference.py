@@ -36,7 +36,13 @@ def table(text: str) -> dict[tuple[str, str], list[int]]:
 
 def test_the_run_succeeds_and_shows_progress(reference: Ran) -> None:
     assert reference.done.returncode == 0, reference.text[-4000:]
-    for step in ("raw/flights", "warehouse", "features/online_window", "models/arrival_delay", "releases/arrival_delay"):
+    for step in (
+        "raw/flights",
+        "warehouse",
+        "features/online_window",
+        "models/arrival_delay",
+        "releases/arrival_delay",
+    ):
         assert step in reference.text
 
 
@@ -87,7 +93,9 @@ def test_wrong_coordinates_are_corrected(reference: Ran) -> None:
     settings = settings_of(reference)
     rows = Lakehouse(settings.catalog, settings.lakehouse).read("raw.airports")
     assert rows is not None
-    found = {r["faa"]: (round(r["lat"]), round(r["lon"])) for r in rows.to_pylist() if r["faa"] in ("DVT", "MYF", "EEN")}
+    found = {
+        r["faa"]: (round(r["lat"]), round(r["lon"])) for r in rows.to_pylist() if r["faa"] in ("DVT", "MYF", "EEN")
+    }
     assert found == {"DVT": (34, -112), "MYF": (33, -117), "EEN": (43, -72)}
 
 

@@ -37,9 +37,7 @@ def _loans(period: date) -> list[list[str]]:
         due = lent + timedelta(days=7)
         lateness = BRANCHES[branch] + GENRES[genre] + readers[reader] + chance.gauss(-0.8, 1.0)
         returned = due + timedelta(hours=12 * lateness)
-        rows.append(
-            [f"{period:%Y%m}-{number:05d}", branch, reader, genre, _text(lent), _text(due), _text(returned)]
-        )
+        rows.append([f"{period:%Y%m}-{number:05d}", branch, reader, genre, _text(lent), _text(due), _text(returned)])
     return rows
 
 
