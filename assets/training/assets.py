@@ -66,21 +66,23 @@ def _model_asset(domain: Domain, manifest: Manifest, model: ModelDeclaration) ->
             domain, manifest, model, warehouse.file, features, registry.settings(), clock.now(), context.log.info
         )
         facts = registered.facts
+        plot = registry.plot(registered)
+        seen = {"evaluation": picture(plot, "reliability, scores by month, gain by input")} if plot is not None else {}
         metadata: dict[str, Any] = {
+            **seen,
             "version": registered.version,
             "status": "trained" if registered.new else "unchanged",
             "alias": "challenger" if registered.passed else "none",
             "gates": table(facts["gates"]),
-            "scores": table([{"score": n, **s} for n, s in facts["scores"].items()]),
+            "scores": table(
+                [{"score": n, **{k: round(v, 5) for k, v in s.items()}} for n, s in facts["scores"].items()]
+            ),
             "by_month": table(facts["months"]),
             "parameters": facts["parameters"],
             "mlflow_run": registered.run_id,
             "commit": facts["commit"],
             "training_set": facts["training_set"]["key"],
         }
-        plot = registry.plot(registered)
-        if plot is not None:
-            metadata["evaluation"] = picture(plot, "reliability, scores by month, gain by input")
         yield dg.MaterializeResult(
             metadata=metadata,
             check_results=[

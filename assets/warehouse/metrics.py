@@ -70,11 +70,11 @@ def metrics_asset(domain: Domain, manifest: Manifest) -> dg.AssetsDefinition | N
                 yield dg.MaterializeResult(
                     asset_key=key,
                     metadata={
-                        "by_month": table([{"month": m[:7], metric.name: values[m]} for m in months]),
                         "plot": picture(
                             line(metric.label, [m[:7] for m in months], {metric.label: [values[m] for m in months]}),
                             f"{metric.label} by month",
                         ),
+                        "by_month": table([{"month": m[:7], metric.name: _short(values[m])} for m in months]),
                         "sql": dg.MetadataValue.md(f"```sql\n{answer.sql}\n```"),
                     },
                     check_results=[
@@ -90,6 +90,11 @@ def metrics_asset(domain: Domain, manifest: Manifest) -> dg.AssetsDefinition | N
             engine.close()
 
     return metric_values
+
+
+def _short(value: Any) -> Any:
+    """Six significant digits are enough to read; the value of a month is kept whole in its partition's metadata."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _depth(metric: Metric, found: dict[str, Metric]) -> int:
