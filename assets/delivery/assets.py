@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.delivery.release import release
 from assets.domains import Domain
 from assets.features.assets import ONLINE
 from assets.metadata import table
@@ -49,6 +48,8 @@ def _release_asset(domain: Domain, model: ModelDeclaration) -> dg.AssetsDefiniti
     def released(
         context: dg.AssetExecutionContext, registry: RegistryResource
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        from assets.delivery.release import release
+
         outcome = release(model.name, plan, registry.settings(), context.run.run_id, context.log.info)
         passed = outcome.phase == "completed"
         verdict = dg.AssetCheckResult(

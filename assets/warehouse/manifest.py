@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,11 @@ def load_manifest(project: Path, target: Path) -> Manifest:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (folder / "complete").exists():
                 _parse(project, folder)
+    return _read(folder, fingerprint)
+
+
+@lru_cache(maxsize=4)
+def _read(folder: Path, fingerprint: str) -> Manifest:
     content = json.loads((folder / "manifest.json").read_text())
     models = {n["name"]: _model(n) for n in content["nodes"].values() if n["resource_type"] == "model"}
     tests = {}
