@@ -156,9 +156,8 @@ class Lakehouse:
                 boundary("ingestion.staged")
                 audit(table.scan(row_filter=_only(period), snapshot_id=staged).to_arrow())
                 boundary("ingestion.audited")
-                self._move_main(table, base.snapshot_id, staged)
+                self._move_main(table, base.snapshot_id, staged, period)
                 boundary("ingestion.published")
-                self._drop_branches(name, period)
                 return staged
             except CommitFailedException:
                 continue  # another publisher moved main: stage again on what it published
@@ -236,28 +235,29 @@ class Lakehouse:
         )
         return table.refs()[branch].snapshot_id
 
-    def _move_main(self, table: Table, base: int, staged: int) -> None:
+    def _move_main(self, table: Table, base: int, staged: int, period: date | None) -> None:
+        """Move main and remove the partition's staging branches, those of killed runs too, in one commit.
+
+        In a second commit, a kill between the two would leave a branch that no rerun removes, since it finds the
+        partition published.
+        """
         from pyiceberg.table.refs import SnapshotRefType
-        from pyiceberg.table.update import AssertRefSnapshotId, SetSnapshotRefUpdate
+        from pyiceberg.table.update import AssertRefSnapshotId, RemoveSnapshotRefUpdate, SetSnapshotRefUpdate
 
         main = {"ref-name": "main", "type": SnapshotRefType.BRANCH}
+        prefix = f"stage-{period.isoformat() if period else 'table'}-"
         self.catalog.commit_table(
             table,
             (AssertRefSnapshotId.model_validate({"ref": "main", "snapshot-id": base}),),
-            (SetSnapshotRefUpdate.model_validate({**main, "snapshot-id": staged}),),
+            (
+                SetSnapshotRefUpdate.model_validate({**main, "snapshot-id": staged}),
+                *(
+                    RemoveSnapshotRefUpdate.model_validate({"ref-name": ref})
+                    for ref in table.refs()
+                    if ref.startswith(prefix)
+                ),
+            ),
         )
-
-    def _drop_branches(self, name: str, period: date | None) -> None:
-        """Remove this partition's staging branches, those of killed runs too; a lost race leaves them for next time."""
-        from pyiceberg.exceptions import CommitFailedException
-
-        prefix = f"stage-{period.isoformat() if period else 'table'}-"
-        with suppress(CommitFailedException):
-            table = self.catalog.load_table(name)
-            with table.manage_snapshots() as manage:
-                for ref in table.refs():
-                    if ref.startswith(prefix):
-                        manage.remove_branch(ref)
 
 
 def _lost_race(error: ValueError) -> bool:
