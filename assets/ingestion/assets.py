@@ -62,19 +62,14 @@ def _source_asset(domain: Domain, source: Source) -> dg.AssetsDefinition:
                 context.log.error(str(error))
                 rejected[period] = error
                 continue
+            except Exception:
+                _record_published(context, outcomes)
+                raise
             outcomes.append(outcome)
             _log(context, outcome)
         stored = checks.reconcile(lakehouse.open(), source, [o.period for o in outcomes])
         if rejected:
-            # What was published is recorded; the rejected partitions stay as they were.
-            for outcome in outcomes:
-                context.log_event(
-                    dg.AssetMaterialization(
-                        context.asset_key,
-                        metadata=_metadata(outcome),
-                        partition=outcome.period.isoformat() if outcome.period else None,
-                    )
-                )
+            _record_published(context, outcomes)
             yield from checks.results(context, source, outcomes, rejected, stored)
             raise dg.Failure(
                 description="\n\n".join(str(e) for e in rejected.values()),
@@ -121,6 +116,18 @@ def _events_asset(domain: Domain) -> dg.AssetsDefinition:
         )
 
     return prediction_events
+
+
+def _record_published(context: dg.AssetExecutionContext, outcomes: list[Published]) -> None:
+    """Record what a run that fails has published; the other partitions stay as they were."""
+    for outcome in outcomes:
+        context.log_event(
+            dg.AssetMaterialization(
+                context.asset_key,
+                metadata=_metadata(outcome),
+                partition=outcome.period.isoformat() if outcome.period else None,
+            )
+        )
 
 
 def _log(context: dg.AssetExecutionContext, outcome: Published) -> None:
