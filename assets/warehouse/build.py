@@ -107,19 +107,21 @@ def publish(
         BuildFailed: a model or a test failed.
         ClearwayError: the disk is full or the folder cannot be written.
     """
+    import duckdb
+
     published = folder / "warehouse.duckdb"
     # The copy bears the published name, because DuckDB writes the name of the file into every view.
     copy = folder / "build" / published.name
     try:
         copy.parent.mkdir(parents=True, exist_ok=True)
-        with _only_writer(folder):
+        with _only_writer(folder) as lock:
             _remove(copy)  # of a run that was killed; the lock says that none is alive
             try:
                 if published.exists():
                     shutil.copyfile(published, copy)
                 _prepare(copy, build.files)
                 boundary("warehouse.copied")
-                results = _run_dbt(build, manifest, project, copy, folder, log)
+                results = _run_dbt(build, manifest, project, copy, folder, lock, log)
                 _record(copy, build, results, run_id)
                 boundary("warehouse.tested")
                 _fsync(copy)
@@ -128,7 +130,7 @@ def publish(
                 _remove(copy)
             boundary("warehouse.published")
             return results
-    except OSError as error:
+    except (OSError, duckdb.IOException) as error:
         raise ClearwayError(
             f"{folder}: the warehouse cannot be written: {error}",
             untouched="the published warehouse; readers see what they saw before.",
@@ -150,11 +152,14 @@ def reading(warehouse_file: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @contextmanager
-def _only_writer(folder: Path) -> Iterator[None]:
-    """One build at a time, whoever started it: two copies published in turn would lose the first."""
+def _only_writer(folder: Path) -> Iterator[int]:
+    """One build at a time, whoever started it: two copies published in turn would lose the first.
+
+    dbt inherits the lock by its file descriptor, so that a dbt whose parent was killed is waited for.
+    """
     with (folder / "writer.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock.fileno()
 
 
 def _remove(copy: Path) -> None:
@@ -190,7 +195,7 @@ def _prepare(copy: Path, files: dict[str, list[str]]) -> None:
 
 
 def _run_dbt(
-    build: Build, manifest: Manifest, project: Path, copy: Path, folder: Path, log: Callable[[str], None]
+    build: Build, manifest: Manifest, project: Path, copy: Path, folder: Path, lock: int, log: Callable[[str], None]
 ) -> dict[str, NodeResult]:
     target = folder / "dbt"
     target.mkdir(exist_ok=True)
@@ -212,7 +217,12 @@ def _run_dbt(
     )
     tail: list[str] = []
     with subprocess.Popen(
-        command, env=dbt_environment(copy), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        env=dbt_environment(copy),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        pass_fds=(lock,),
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
