@@ -2,16 +2,19 @@
 
 A window is a folder with its own registry and its own SQLite file. Servers follow the pointer, which one
 ``os.replace`` moves; the window before stays until the next one, so that a server that is still reading it can finish.
+The pointer names both, so that windows of killed runs are told from the one before by name and not by age.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import json
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -79,13 +82,17 @@ def materialize(project: str, repo: Path, folder: Path, as_of: datetime) -> tupl
     window = f"{as_of:%Y%m%dT%H%M}-{uuid.uuid4().hex[:8]}"
     where = folder / window
     where.mkdir(parents=True)
-    store = open_store(project, where / "registry.db", where / "online.db")
-    apply(store, repo)
-    for view in store.list_feature_views():
-        if view.online:
-            start = as_of - view.ttl if view.ttl else datetime(1970, 1, 1, tzinfo=as_of.tzinfo)
-            with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress
-                store.materialize(start, as_of, feature_views=[view.name])
+    try:
+        store = open_store(project, where / "registry.db", where / "online.db")
+        apply(store, repo)
+        for view in store.list_feature_views():
+            if view.online:
+                start = as_of - view.ttl if view.ttl else datetime(1970, 1, 1, tzinfo=as_of.tzinfo)
+                with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its progress
+                    store.materialize(start, as_of, feature_views=[view.name])
+    except BaseException:
+        shutil.rmtree(where, ignore_errors=True)
+        raise
     pointer = {
         "window": window,
         "project": project,
@@ -121,20 +128,36 @@ def compare(store: FeatureStore, service: str, keys: pd.DataFrame, as_of: dateti
     return Parity(len(keys), offline.size, differing)
 
 
-def switch(pointer: Path, content: dict[str, Any], keep: int = 2) -> None:
-    """Serve the window; older windows but the newest ``keep`` are removed."""
+def switch(pointer: Path, content: dict[str, Any]) -> None:
+    """Serve the window; the one that was served stays for those who still read it, all others are removed."""
     boundary("features.materialized")
+    served = current(pointer)
     part = pointer.with_suffix(".part")
     with part.open("w") as file:
-        json.dump(content, file, indent=2)
+        json.dump({**content, "previous": served["window"] if served else None}, file, indent=2)
         file.flush()
         os.fsync(file.fileno())
     os.replace(part, pointer)
     boundary("features.switched")
-    windows = sorted((p for p in pointer.parent.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime)
-    for old in windows[:-keep]:
-        if old.name != content["window"]:
-            shutil.rmtree(old, ignore_errors=True)
+    prune(pointer)
+
+
+def prune(pointer: Path) -> None:
+    """Remove the windows that are neither served nor were served last: older ones, and those of killed runs."""
+    served = current(pointer)
+    wanted = {served["window"], served.get("previous")} if served else set()
+    for window in pointer.parent.iterdir():
+        if window.is_dir() and window.name not in wanted:
+            shutil.rmtree(window, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def only_writer(pointer: Path) -> Iterator[None]:
+    """One materialisation at a time, whoever started it: one would take the other's window for a killed run's."""
+    pointer.parent.mkdir(parents=True, exist_ok=True)
+    with (pointer.parent / "writer.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def discard(pointer: Path, content: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from assets.domains import Domain
 from assets.features import online
+from assets.features.offline import feature_marts, refuse_stale
 from assets.features.resources import FeaturesResource
 from assets.features.store import apply, open_store, repo_fingerprint
 from assets.features.training_set import TrainingSet, build, find, read_examples
@@ -48,7 +50,7 @@ def build_both(
     now: datetime,
 ) -> tuple[TrainingSet, TrainingSet]:
     """The set to learn from, as known when its months ended, and the later one to be judged on, as known now."""
-    marts = sorted(m.name for m in manifest.models.values() if "feature" in m.tags)
+    marts = feature_marts(manifest)
     if model.examples.model not in manifest.models:
         raise ClearwayError(
             f"model {model.name}: field examples.model: expected a dbt model, found {model.examples.model!r}.",
@@ -62,6 +64,7 @@ def build_both(
         (model.evaluate.start, model.evaluate.end, None),
     ):
         _refuse_missing_months(domain, model, warehouse_file, start, end)
+        refuse_stale(warehouse_file, features.path, marts, end)
         inputs = {
             **build_keys(warehouse_file, [*marts, model.examples.model], end),
             "feature_repo": repo_fingerprint(domain.feature_repo),
@@ -101,9 +104,26 @@ def publish_window(
 
     Raises:
         online.ParityFailed: the window is discarded, the served one stays.
+        ClearwayError: the feature tables are older than the warehouse, or the window cannot be written.
     """
+    refuse_stale(warehouse_file, features.path, feature_marts(manifest), as_of.date())
+    try:
+        with online.only_writer(features.pointer):
+            return _publish_window(domain, manifest, warehouse_file, features, as_of, key)
+    except (OSError, sqlite3.Error) as error:
+        raise ClearwayError(
+            f"{features.pointer.parent}: the online window cannot be written: {error}",
+            untouched="the served window.",
+            todo="free disk space or give write permission, then materialize the window again.",
+        ) from error
+
+
+def _publish_window(
+    domain: Domain, manifest: Manifest, warehouse_file: Path, features: FeaturesResource, as_of: datetime, key: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
     served = online.current(features.pointer)
     if served is not None and served.get("key") == key and Path(served["online_store"]).exists():
+        online.prune(features.pointer)
         return served, {**served["parity"], "status": "unchanged"}
     store, pointer = online.materialize(domain.name, domain.feature_repo, features.pointer.parent, as_of)
     entities = values = 0
