@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import dagster as dg
 
 from assets.domains import Domain
 from assets.ingestion.assets import source_key
-from assets.ingestion.lakehouse import Lakehouse
+from assets.ingestion.lakehouse import Entry, Lakehouse
 from assets.ingestion.landing import Drop, all_drops
 from assets.ingestion.publish import raw
 from assets.ingestion.reading import content_id
@@ -42,7 +42,7 @@ def landing_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
             for drop in drops:
                 requested[_name(drop)] = contents[drop.source]
             yield dg.RunRequest(
-                run_key=f"{period or 'tables'}:" + ",".join(f"{s}={c}" for s, c in sorted(contents.items())),
+                run_key=run_key(lakehouse.open(), drops, contents),
                 partition_key=period,
                 asset_selection=[source_key(d.source) for d in drops],
                 tags={"clearway/drops": ",".join(sorted(contents))},
@@ -52,6 +52,19 @@ def landing_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
             yield dg.SkipReason("; ".join(waiting) or "every drop is published or was requested")
 
     return landing_drops
+
+
+def run_key(lakehouse: Lakehouse, drops: list[Drop], contents: dict[str, str]) -> str:
+    """Names a run by what it would publish and what that replaces.
+
+    Dagster starts no second run of one key. Content alone would not do: a drop that goes back to what was published
+    before its correction is new.
+    """
+    parts = []
+    for drop in sorted(drops, key=lambda d: d.source):
+        entry = lakehouse.ledger(raw(drop.source)).get(drop.period)
+        parts.append(f"{drop.source}={contents[drop.source]}@{entry.snapshot_id if entry else 'nothing'}")
+    return f"{drops[0].period or 'tables'}:{','.join(parts)}"
 
 
 def plan_runs(
@@ -79,24 +92,27 @@ def plan_runs(
         if requested.get(_name(drop)) == content or (entry is not None and entry.report["drop"] == content):
             continue
         new.setdefault(period, []).append(drop)
-    for period, group in list(new.items()):
-        ready = []
-        for drop in group:
-            missing = [
-                other
-                for other in domain.sources[drop.source].sources_read
-                if (drop.period if domain.sources[other].partitioned else None) not in ledgers[other]
-                and not any(d.source == other for d in group)
-            ]
-            if missing:
+    for period, ready in list(new.items()):
+        # Who waits may be waited for by others, so this is done until nobody leaves.
+        while blocked := [(drop, missing) for drop in ready if (missing := _missing(domain, ledgers, drop, ready))]:
+            for drop, missing in blocked:
                 waiting.append(f"{_name(drop)} waits for {', '.join(missing)}")
-            else:
-                ready.append(drop)
-        if ready:
-            new[period] = ready
-        else:
+                ready.remove(drop)
+        if not ready:
             del new[period]
     return new, waiting
+
+
+def _missing(
+    domain: Domain, ledgers: dict[str, dict[date | None, Entry]], drop: Drop, together: list[Drop]
+) -> list[str]:
+    """Sources that the drop's contract reads and that are neither published nor in the same run."""
+    return [
+        other
+        for other in domain.sources[drop.source].sources_read
+        if (drop.period if domain.sources[other].partitioned else None) not in ledgers[other]
+        and not any(d.source == other for d in together)
+    ]
 
 
 def _name(drop: Drop) -> str:
