@@ -1,6 +1,7 @@
 """The dbt models as assets, their tests as checks; one run builds its months on one copy."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -60,7 +61,7 @@ def _models_asset(domain: Domain, manifest: Manifest) -> dg.AssetsDefinition:
         todo = stale(warehouse.file, build)
         if todo:
             months = tuple(p for p in periods if todo[0] <= p <= todo[-1])
-            build = Build(selected, months, following(months[-1]), build.files, build.keys)
+            build = replace(build, periods=months, until=following(months[-1]))
             try:
                 results = publish(
                     build, manifest, domain.dbt_project, warehouse.path, context.run.run_id, context.log.info
@@ -104,6 +105,7 @@ def plan(
     """
     files: dict[str, list[str]] = {}
     keys: dict[date, list[str]] = {p: [manifest.fingerprint] for p in periods}
+    snapshots: dict[date, dict[str, str]] = {p: {} for p in periods}
     read = sorted({s for model in manifest.models.values() for s in model.sources})
     for name in read:
         ledger = lakehouse.ledger(raw(name))
@@ -117,7 +119,9 @@ def plan(
                 todo=f"materialize raw/{name} first.",
             )
         for period in periods:
-            keys[period].append(ledger[period if is_partitioned else None].key)
+            entry = ledger[period if is_partitioned else None]
+            keys[period].append(entry.key)
+            snapshots[period][name] = str(entry.snapshot_id)
         table = lakehouse.load(raw(name))
         assert table is not None
         tasks = list(table.scan().plan_files())
@@ -128,7 +132,8 @@ def plan(
                 todo="write the table by overwriting partitions, as ingestion does, or compact it.",
             )
         files[name] = sorted(task.file.file_path for task in tasks)
-    return Build(selected, tuple(periods), following(periods[-1]), files, {p: fingerprint(k) for p, k in keys.items()})
+    names = {p: fingerprint(k) for p, k in keys.items()}
+    return Build(selected, tuple(periods), following(periods[-1]), files, names, snapshots)
 
 
 def _spec(domain: Domain, model: Model) -> dg.AssetSpec:

@@ -62,6 +62,7 @@ class Build:
         until: first day after the last month.
         files: for each source, the data files of its published snapshot.
         keys: for each month, the publish key of what the models read.
+        snapshots: for each month, the Iceberg snapshot that published it, by source.
     """
 
     select: tuple[str, ...]
@@ -69,6 +70,7 @@ class Build:
     until: date
     files: dict[str, list[str]]
     keys: dict[date, str] = field(default_factory=dict)
+    snapshots: dict[date, dict[str, str]] = field(default_factory=dict)
 
 
 def stale(warehouse_file: Path, build: Build) -> list[date]:
@@ -185,7 +187,7 @@ def _prepare(copy: Path, files: dict[str, list[str]]) -> None:
         connection.execute("create schema if not exists clearway")
         connection.execute(
             "create table if not exists clearway.builds"
-            " (model varchar, period date, key varchar, run_id varchar, built_at timestamptz,"
+            " (model varchar, period date, key varchar, run_id varchar, built_at timestamptz, snapshots varchar,"
             " primary key (model, period))"
         )
         connection.execute(
@@ -265,8 +267,12 @@ def _record(copy: Path, build: Build, results: dict[str, NodeResult], run_id: st
     now = datetime.now(UTC)
     with duckdb.connect(str(copy)) as connection:
         connection.executemany(
-            "insert or replace into clearway.builds values (?, ?, ?, ?, ?)",
-            [(m, p, build.keys[p], run_id, now) for m in build.select for p in build.periods],
+            "insert or replace into clearway.builds values (?, ?, ?, ?, ?, ?)",
+            [
+                (m, p, build.keys[p], run_id, now, json.dumps(build.snapshots.get(p, {}), sort_keys=True))
+                for m in build.select
+                for p in build.periods
+            ],
         )
         connection.executemany(
             "insert or replace into clearway.results values (?, ?, ?, ?, ?)",
@@ -324,3 +330,14 @@ def newest_period(warehouse_file: Path, models: list[str]) -> date | None:
             [models, len(models)],
         ).fetchone()
     return row[0] if row else None
+
+
+def source_snapshots(warehouse_file: Path, models: list[str], start: date, until: date) -> dict[str, dict[str, str]]:
+    """The Iceberg snapshots that these models were built from: for each month in [start, until), by source."""
+    with reading(warehouse_file) as connection:
+        rows = connection.execute(
+            "select distinct period::varchar, snapshots from clearway.builds"
+            " where period >= ? and period < ? and model in (select unnest(?)) order by 1",
+            [start, until, models],
+        ).fetchall()
+    return {period: json.loads(snapshots) for period, snapshots in rows}

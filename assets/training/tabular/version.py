@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 from assets.declared import fingerprint
 from assets.domains import Domain
 from assets.features.resources import FeaturesResource
-from assets.features.sets import build_both
+from assets.features.sets import build_both, offline_store
+from assets.features.training_set import historical_features
 from assets.plots import version_plots
 from assets.training.spec import ModelDeclaration
 from assets.training.tabular.register import Registered, client, find, register
 from assets.training.tabular.scores import Array
 from assets.training.tabular.train import train
+from assets.warehouse.build import source_snapshots
 from assets.warehouse.manifest import Manifest
-from serving.models.inputs import derive
+from serving.errors import ClearwayError
+from serving.models.inputs import derive, join_keys
 from serving.models.model import TabularModel
 from serving.models.registry import resolve
 from serving.rollout.read import read_state
@@ -56,17 +59,19 @@ def make(
         model,
         learn.read(),
         later.read(),
-        _incumbent(model, champion, settings, threads) if champion else None,
+        _incumbent(domain, model, champion, settings, threads) if champion else None,
         {
             "training_set": learn.key,
             "evaluation_set": later.key,
             "as_of": learn.facts["as_of"],
-            "inputs": learn.facts["inputs"],
+            "snapshots": source_snapshots(warehouse_file, [model.examples.model], domain.periods[0], model.train.end),
         },
         threads,
         progress,
     )
+    snapshots = source_snapshots(warehouse_file, [model.examples.model], domain.periods[0], model.evaluate.end)
     facts: dict[str, Any] = {
+        "snapshots": snapshots,
         "training_set": {k: v for k, v in learn.facts.items() if k != "missing_share"},
         "evaluation_set": {k: v for k, v in later.facts.items() if k not in ("missing_share", "inputs")},
         "champion": champion,
@@ -98,17 +103,29 @@ def stable_version(model: str, settings: Settings) -> str | None:
 
 
 def _incumbent(
-    model: ModelDeclaration, version: str, settings: Settings, threads: int
+    domain: Domain, model: ModelDeclaration, version: str, settings: Settings, threads: int
 ) -> Callable[[pd.DataFrame], Array]:
-    """The champion's probabilities for rows of a training set."""
+    """The champion's probabilities for rows of a training set.
+
+    A champion of an earlier revision of the feature list is given its own features for the same rows.
+    """
     champion = TabularModel.load(resolve(model.name, version, settings), threads)
 
     def predict(frame: pd.DataFrame) -> Array:
-        # A revision may have dropped a feature that the champion reads; missing is what it would see in serving too.
-        return champion.predict_proba(
-            derive(
-                champion.spec.inputs, frame, frame.reindex(columns=sorted({*frame.columns, *champion.spec.features}))
+        unknown = [f.name for f in champion.spec.request if f.name not in frame.columns]
+        if unknown:
+            raise ClearwayError(
+                f"model {model.name}: the champion, version {version}, takes {', '.join(unknown)}, which the "
+                "declared request no longer has, so the two cannot be compared on the same rows.",
+                untouched="the champion and every alias.",
+                todo="keep the fields in the request (not required) until the new version is champion.",
             )
-        )
+        features = frame
+        if set(champion.spec.features) - set(frame.columns):
+            assert champion.spec.feature_service is not None
+            entities = join_keys(champion.spec, frame).assign(event_timestamp=frame["_time"])
+            with offline_store(domain) as store:
+                features = historical_features(store, champion.spec.feature_service, entities)
+        return champion.predict_proba(derive(champion.spec.inputs, frame, features))
 
     return predict
