@@ -35,6 +35,7 @@ def main() -> int:
     try:
         folder = get_settings().home / "bench"
         with World(quick=options.quick, console=console) as world:
+            world.warm()
             for name in [options.name] if options.name else BENCHES:
                 console.print(f"[bold]{name}[/]")
                 started, load = datetime.now(UTC), os.getloadavg()[0]

@@ -74,8 +74,15 @@ class World:
         self._released: Home | None = None
         # Files of libraries below the user's home folder and the temporary folder land here too.
         self._base = {**os.environ, **QUIET, "HOME": str(self.root / "user"), "TMPDIR": str(self.root / "tmp")}
+        # Without kept byte code each process compiles all that it imports, which is no cost of a machine in use.
+        self._base.pop("PYTHONDONTWRITEBYTECODE", None)
+        self._base["PYTHONPYCACHEPREFIX"] = str(self.root / "bytecode")
         for name in ("user", "tmp"):
             (self.root / name).mkdir()
+
+    def warm(self) -> None:
+        """Fill the caches that every later process shares, so that no side of a comparison pays for them."""
+        self.call(self.home(), "benchmarks.stages:fill_caches")
 
     def repeats(self, full: int, quick: int = 1) -> int:
         return quick if self.quick else full

@@ -17,6 +17,7 @@ from benchmarks.report import Row, percentile
 CONCURRENCY = (1, 8, 32)
 DIRECT, BARE = "model server directly", "model.predict on ready features"
 ENTITIES = 400
+READY_S = 120.0
 
 
 def measure(world: World) -> list[Row]:
@@ -89,6 +90,7 @@ def load(rounds: int, seconds: float) -> list[dict[str, Any]]:
     async def all_rounds() -> list[dict[str, Any]]:
         found = []
         for url, bodies in targets.values():
+            await _until_answered(url, headers, bodies[0])
             await _ask(url, headers, bodies, 8, 1.0)  # connections, and caches of files
         for _ in range(rounds):
             for at_once, (target, (url, bodies)) in itertools.product(CONCURRENCY, targets.items()):
@@ -105,6 +107,21 @@ def load(rounds: int, seconds: float) -> list[dict[str, Any]]:
         return found
 
     return asyncio.run(all_rounds())
+
+
+async def _until_answered(url: str, headers: dict[str, str], body: bytes) -> None:
+    """Wait for a server that was started a moment ago and is still loading its version."""
+    import aiohttp
+
+    deadline = time.perf_counter() + READY_S
+    async with aiohttp.ClientSession(headers=headers) as session:
+        while True:
+            async with session.post(url, data=body) as response:
+                content = await response.read()
+            if response.status == 200:
+                return
+            assert time.perf_counter() < deadline, content
+            await asyncio.sleep(0.2)
 
 
 async def _ask(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import tempfile
 from datetime import date
@@ -126,10 +127,31 @@ class Stages:
             shutil.rmtree(folder)
 
 
+HEAVY = (
+    "feast",
+    "great_expectations.expectations",
+    "lightgbm",
+    "matplotlib.font_manager",  # builds its list of fonts once a user
+    "metricflow.engine.metricflow_engine",
+    "mlflow.lightgbm",
+    "optuna",
+    "orchestration.definitions",
+    "pyiceberg.catalog.sql",
+    "serving.gateway.app",
+    "serving.models.server",
+    "sklearn.linear_model",
+)
+
+
+def fill_caches() -> None:
+    """Import what the stages import, and parse the dbt project, so that byte code and fonts are there for all."""
+    parse()
+    for module in HEAVY:
+        importlib.import_module(module)
+
+
 def begin() -> None:
     """Land the sample and bring serving up, as `make run` does before the job."""
-    from matplotlib import font_manager  # noqa: F401  builds its list of fonts once a user, which is nobody's cost
-
     from orchestration.home import local_key
     from serving.runtime.laptop import start_serving
 

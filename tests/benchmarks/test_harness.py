@@ -19,6 +19,7 @@ from serving.errors import ClearwayError
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
     monkeypatch.setenv("CLEARWAY_CATALOG_URI", "postgresql://the-user's-own")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://the-user's-own")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with World(quick=True) as made:
@@ -35,6 +36,8 @@ def test_homes_are_apart_from_each_other_and_from_the_users(world: World, tmp_pa
     for environment in (one.environment, two.environment):
         assert not any("the-user's-own" in value for value in environment.values())
         assert Path(environment["HOME"]).is_relative_to(tmp_path)
+        assert Path(environment["PYTHONPYCACHEPREFIX"]).is_relative_to(tmp_path)
+        assert "PYTHONDONTWRITEBYTECODE" not in environment
 
 
 def test_free_ports_are_free(world: World) -> None:
