@@ -100,7 +100,7 @@ def test_wrong_coordinates_are_corrected(reference: Ran) -> None:
 
 
 def test_the_model_reaches_the_static_figures(reference: Ran) -> None:
-    """Trained on January to March, judged on May to December: AUC .710, log loss .493 is what a static model reaches."""
+    """Trained on January to March, judged on May to December; the figures are those of a static model."""
     found = dict(re.findall(r"^(auc|log loss)\s+([\d.]+)", reference.text, re.MULTILINE))
     assert float(found["auc"]) >= 0.710
     assert float(found["log loss"]) <= 0.493
@@ -110,9 +110,7 @@ def test_the_warehouse_agrees_with_the_lakehouse(reference: Ran) -> None:
     with reading(settings_of(reference).warehouse_file) as connection:
         months = dict(connection.execute("select period, count(*) from marts.fct_flights group by 1").fetchall())
     shown = table(reference.text)
-    assert {p: n for p, n in months.items()} == {
-        date(2013, m, 1): shown[f"2013-{m:02d}", "flights"][1] for m in range(1, 13)
-    }
+    assert months == {date(2013, m, 1): shown[f"2013-{m:02d}", "flights"][1] for m in range(1, 13)}
 
 
 def test_the_curl_line_works_as_printed(reference: Ran) -> None:
