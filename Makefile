@@ -5,6 +5,8 @@ UV_VERSION := 0.13.9
 UV := .bootstrap/bin/uv
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+NATIVE := .venv/lib/native
+export LD_LIBRARY_PATH := $(CURDIR)/$(NATIVE)$(if $(LD_LIBRARY_PATH),:$(LD_LIBRARY_PATH))
 export UV_PYTHON_DOWNLOADS := never
 export UV_PROJECT_ENVIRONMENT := .venv
 export UV_NO_PROGRESS := 1
@@ -26,7 +28,13 @@ $(INSTALLED): uv.lock pyproject.toml
 	@test -x $(UV) || { echo "installing uv $(UV_VERSION)"; $(PYTHON) -m venv .bootstrap && .bootstrap/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
 	@echo "installing the locked environment into .venv"
 	@$(UV) sync --locked --quiet --python $(PYTHON)
+	@$(MAKE) --no-print-directory $(NATIVE)
 	@touch $(INSTALLED)
+
+# LightGBM's wheel needs libgomp from the system; where there is none, scikit-learn's own copy serves.
+$(NATIVE):
+	@mkdir -p $(NATIVE)
+	@$(BIN)/python -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null || ln -sf $$(realpath .venv/lib/python3.*/site-packages/scikit_learn.libs/libgomp-*.so*) $(NATIVE)/libgomp.so.1
 
 run: install  ## Land the sample, run the life cycle, leave the service answering.
 	@$(BIN)/python -m orchestration.run
