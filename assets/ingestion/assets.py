@@ -84,7 +84,8 @@ def _source_asset(domain: Domain, source: Source) -> dg.AssetsDefinition:
             context.add_asset_metadata(
                 _metadata(outcome), partition_key=outcome.period.isoformat() if outcome.period else None
             )
-        yield dg.MaterializeResult(check_results=list(checks.results(context, source, outcomes, rejected, stored)))
+        yield dg.MaterializeResult()
+        yield from checks.results(context, source, outcomes, rejected, stored)
 
     return published_rows
 

@@ -7,6 +7,9 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
 
 from assets.domains import Domain
 from assets.ingestion.lakehouse import Lakehouse
@@ -76,7 +79,11 @@ def results(
     rejected: Mapping[date | None, DropRejected],
     stored: Mapping[date | None, dict[str, int]],
 ) -> Iterator[dg.AssetCheckResult]:
-    """Both checks: one evaluation a partition in the event log, and one over the run."""
+    """Both checks: over a range one evaluation a partition in the event log, and one over the run.
+
+    To be drawn from after the partitions' materializations are recorded: Dagster takes an evaluation for one of the
+    partition as it is only when it names the newest materialization, and of a range it does not fill in the name.
+    """
     key = dg.AssetKey(["raw", source.name])
     contract: dict[date | None, tuple[bool, dict[str, Any]]] = {
         **{o.period: (True, {"failing_rows": _failing(o)}) for o in outcomes},
@@ -89,7 +96,7 @@ def results(
                 passed=False, asset_key=key, check_name=name, metadata={"why": "no partition was published"}
             )
             continue
-        if source.partitioned and len(found) > 1:
+        if source.partitioned and len(context.partition_keys) > 1:
             for period, (passed, facts) in found.items():
                 assert period is not None
                 context.log_event(
@@ -100,11 +107,24 @@ def results(
                         metadata=facts,
                         partition=period.isoformat(),
                         blocking=True,
+                        target_materialization_data=_newest(context, key, period),
                     )
                 )
         failed = {p: facts for p, (passed, facts) in found.items() if not passed}
         only = next(iter(found.values()))[1] if len(found) == 1 else {"partitions": len(found), "failed": len(failed)}
         yield dg.AssetCheckResult(passed=not failed, asset_key=key, check_name=name, metadata=only)
+
+
+def _newest(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, period: date
+) -> AssetCheckEvaluationTargetMaterializationData | None:
+    """The newest materialization of a partition; None when there is none."""
+    wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[period.isoformat()])
+    for record in context.instance.fetch_materializations(wanted, limit=1).records:
+        return AssetCheckEvaluationTargetMaterializationData(
+            storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+        )
+    return None
 
 
 def _failing(outcome: Published) -> int:
