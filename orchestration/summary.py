@@ -43,7 +43,7 @@ def _rows(settings: Settings) -> Table:
 
 
 def _warehouse(settings: Settings) -> str:
-    from assets.warehouse.build import last_results
+    from assets.warehouse.ledger import last_results
 
     results = last_results(settings.warehouse_file).values()
     models = [r for r in results if r.unique_id.startswith("model.")]

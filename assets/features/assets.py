@@ -15,7 +15,7 @@ from assets.metadata import table
 from assets.partitions import partitioned, run_periods
 from assets.training.spec import ModelDeclaration
 from assets.warehouse.assets import model_key
-from assets.warehouse.build import build_keys, newest_period
+from assets.warehouse.ledger import build_keys, newest_period
 from assets.warehouse.manifest import Manifest, load_manifest
 from assets.warehouse.resources import WarehouseResource
 from serving import clock

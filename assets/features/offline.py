@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from assets.domains import Domain, following
-from assets.warehouse.build import build_keys, reading
+from assets.warehouse.ledger import build_keys, reading
 from assets.warehouse.manifest import Manifest
 from serving.errors import ClearwayError
 

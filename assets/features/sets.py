@@ -18,7 +18,7 @@ from assets.features.resources import FeaturesResource
 from assets.features.store import apply, open_store, repo_fingerprint
 from assets.features.training_set import TrainingSet, build, find, read_examples
 from assets.training.spec import ModelDeclaration
-from assets.warehouse.build import build_keys
+from assets.warehouse.ledger import build_keys
 from assets.warehouse.manifest import Manifest
 from serving.errors import ClearwayError
 

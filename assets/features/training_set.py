@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from assets.declared import fingerprint
 from assets.training.spec import ModelDeclaration
-from assets.warehouse.build import reading
+from assets.warehouse.ledger import reading
 from serving.errors import ClearwayError
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from assets.ingestion.lakehouse import Lakehouse
 from assets.ingestion.publish import raw
 from assets.ingestion.resources import LakehouseResource
 from assets.partitions import partitioned, run_periods
-from assets.warehouse.build import Build, BuildFailed, NodeResult, last_results, publish, row_counts, stale
+from assets.warehouse.build import Build, BuildFailed, publish, stale
+from assets.warehouse.ledger import NodeResult, last_results, row_counts
 from assets.warehouse.manifest import Manifest, Model, load_manifest
 from assets.warehouse.metrics import metrics_asset
 from assets.warehouse.resources import WarehouseResource

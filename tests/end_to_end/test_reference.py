@@ -13,7 +13,7 @@ import pytest
 
 from assets.domains import load_domain
 from assets.ingestion.lakehouse import Lakehouse
-from assets.warehouse.build import reading
+from assets.warehouse.ledger import reading
 from serving.settings import Settings
 from tests.end_to_end.ran import Ran
 

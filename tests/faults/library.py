@@ -126,7 +126,7 @@ class Library:
         from assets.features.offline import feature_marts
         from assets.features.resources import FeaturesResource
         from assets.features.sets import publish_window
-        from assets.warehouse.build import build_keys
+        from assets.warehouse.ledger import build_keys
 
         manifest, features = self._manifest(), FeaturesResource(folder=str(self.settings.features))
         as_of = self.domain.bounds(APRIL)[1]

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from assets.warehouse.build import reading
+from assets.warehouse.ledger import reading
 from tests.faults.forker import Forker
 from tests.faults.library import JANUARY, Library, late
 

@@ -18,7 +18,7 @@ from assets.training.spec import ModelDeclaration
 from assets.training.tabular.register import Registered, client, find, register
 from assets.training.tabular.scores import Array
 from assets.training.tabular.train import train
-from assets.warehouse.build import source_snapshots
+from assets.warehouse.ledger import source_snapshots
 from assets.warehouse.manifest import Manifest
 from serving.errors import ClearwayError
 from serving.models.inputs import derive, join_keys
