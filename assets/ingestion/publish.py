@@ -76,9 +76,7 @@ def ingest(
     context = contracts.Context(
         period=domain.bounds(period) if period else None,
         references={
-            rule.references: frozenset(
-                contracts.joined(others[rule.references.source], rule.references.columns).drop_null().to_pylist()
-            )
+            rule.references: contracts.distinct(others[rule.references.source], rule.references.columns)
             for rule in source.rules
             if rule.references
         },
