@@ -134,6 +134,23 @@ class Library:
         pointer, parity = publish_window(self.domain, manifest, self.settings.warehouse_file, features, as_of, key)
         return {"window": pointer["window"], "status": parity["status"]}
 
+    def window_that_lost_rows(self) -> dict[str, Any]:
+        """A window of which some rows are gone between materialisation and comparison."""
+        import sqlite3
+
+        from assets.features import online
+
+        real = online.materialize
+
+        def lossy(*arguments: Any) -> Any:
+            store, pointer = real(*arguments)
+            with sqlite3.connect(pointer["online_store"]) as connection:
+                connection.execute("delete from lending_library_reader_daily where rowid % 2 = 0")
+            return store, pointer
+
+        online.materialize = lossy
+        return self.window()
+
     def training_sets(self, now: str) -> list[str]:
         """Files of the set to learn from and of the later one."""
         from assets.features.resources import FeaturesResource

@@ -62,6 +62,18 @@ def test_a_full_disk_leaves_the_served_window(forker: Forker, served: Library) -
     assert forker.does("online", READER) != old
 
 
+def test_a_window_that_differs_from_the_offline_features_is_not_served(forker: Forker, served: Library) -> None:
+    old, before = forker.does("online", READER), windows(served)
+    correct(forker, served)
+    forker.does("export", "2021-03-01")
+    ended = forker.run("window_that_lost_rows")
+    assert ended.error == "ParityFailed", ended
+    assert "reader_daily__late_share" in (ended.what or "")
+    assert ended.untouched == "the served window."
+    assert forker.does("online", READER) == old
+    assert windows(served) == before
+
+
 def test_features_that_are_older_than_the_warehouse_are_refused_by_name(forker: Forker, served: Library) -> None:
     """A run killed between the warehouse and the export: a window, or a training set, would go by a newer name."""
     old = forker.does("online", READER)

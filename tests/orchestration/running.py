@@ -41,9 +41,11 @@ class Runs:
         }
         return job.execute_in_process(instance=self.instance, tags=tags, raise_on_error=False)
 
-    def drop(self, period: date, *, bad: bool = False, name: str = "readings.csv") -> None:
-        """A good month, or one of which 40% may not be published."""
+    def drop(self, period: date, *, bad: bool = False, name: str = "readings.csv", shift: int = 0) -> None:
+        """A good month, its counts shifted, or one of which 40% may not be published."""
         rows = good_rows(period)
+        for row in rows:
+            row[3] = str(int(row[3]) + shift)
         for row in rows[: 8 if bad else 0]:
             row[3] = "-5"
         self.world.drop(csv(rows), period, name)
