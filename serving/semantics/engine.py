@@ -237,9 +237,9 @@ def _attach(warehouse_file: Path, threads: int) -> duckdb.DuckDBPyConnection:
         path = str(warehouse_file).replace("'", "''")
         root.execute(f"attach '{path}' as {DATABASE} (read_only)")
         root.execute("set global TimeZone = 'UTC'")
-        # Nothing that is asked may read another file, load an extension or change these settings.
         # A time spine is short: comparing each of its days is faster than sorting the facts for a range join.
         root.execute("set global nested_loop_join_threshold = 1000")
+        # Nothing that is asked may read another file, load an extension or change these settings.
         root.execute("set enable_external_access = false")
         root.execute("set lock_configuration = true")
     except duckdb.Error as error:
