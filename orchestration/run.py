@@ -14,6 +14,7 @@ def main() -> int:
     try:
         settings = get_settings()
         prepare(settings)
+        from orchestration.failures import why
         from orchestration.progress import console
 
         key = local_key(settings)
@@ -25,7 +26,7 @@ def main() -> int:
                 "mend what is named and run again."
             )
             for event in result.filter_events(lambda e: e.is_step_failure):
-                console.print(f"\n[bold]{event.step_key}[/]\n{_why(event)}")
+                console.print(f"\n[bold]{event.step_key}[/]\n{why(event)}")
             return 1
         from orchestration.summary import show
 
@@ -66,16 +67,6 @@ def run_lifecycle(settings: Settings) -> Any:
             },
             raise_on_error=False,
         )
-
-
-def _why(event: Any) -> str:
-    data = event.step_failure_data
-    if data.user_failure_data and data.user_failure_data.description:
-        return str(data.user_failure_data.description)
-    error = data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return str(error.message).strip() if error else "unknown"
 
 
 if __name__ == "__main__":

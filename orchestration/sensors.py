@@ -13,6 +13,7 @@ from assets.ingestion.landing import Drop, all_drops
 from assets.ingestion.publish import raw
 from assets.ingestion.reading import content_id
 from assets.ingestion.resources import LakehouseResource, LandingResource
+from orchestration.failures import why
 from orchestration.jobs import AssetJob
 from serving.settings import get_settings
 
@@ -136,7 +137,7 @@ def failure_sensor(context: dg.RunFailureSensorContext) -> None:
     notes = [
         {
             "asset": event.step_key or "-",
-            "why": _why(event),
+            "why": why(event),
         }
         for event in failed
     ] or [{"asset": "-", "why": context.failure_event.message or "the run's process ended"}]
@@ -154,16 +155,6 @@ def failure_sensor(context: dg.RunFailureSensorContext) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "alerts.jsonl").open("a") as file:
         file.write(json.dumps(alert) + "\n")
-
-
-def _why(event: dg.DagsterEvent) -> str:
-    data = event.step_failure_data
-    if data.user_failure_data and data.user_failure_data.description:
-        return str(data.user_failure_data.description)
-    error = data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return (error.message if error else event.message or "unknown").strip()
 
 
 def automation_sensor() -> dg.AutomationConditionSensorDefinition:
