@@ -109,7 +109,7 @@ def publish(
                 _remove(copy)
             boundary("warehouse.published")
             return results
-    except (OSError, duckdb.IOException) as error:
+    except (OSError, duckdb.IOException, duckdb.FatalException) as error:
         raise ClearwayError(
             f"{folder}: the warehouse cannot be written: {error}",
             untouched="the published warehouse; readers see what they saw before.",
