@@ -7,8 +7,9 @@
     and is rewritten in place.
 
     Arguments: `computed` and `corrections` name CTEs (`corrections` has one column, known_at); `key` and `values`
-    are lists of columns; `version` is the column that tells versions of a key apart. -#}
-{% macro new_versions(computed, key, version, values, corrections='corrections') -%}
+    are lists of columns; `version` is the column that tells versions of a key apart; `within` is a column that never
+    differs between versions of a key, so that older rows need not be read. -#}
+{% macro new_versions(computed, key, version, values, within, corrections='corrections') -%}
 {%- if is_incremental() %}
 select
     {% for column in key %}computed.{{ column }}, {% endfor -%}
@@ -21,6 +22,7 @@ select
 from {{ computed }} as computed
 left join (
     select * from {{ this }}
+    where {{ within }} >= (select min({{ within }}) from {{ computed }})
     qualify row_number() over (partition by {{ key | join(', ') }} order by {{ version }} desc) = 1
 ) as newest
     on {% for column in key %}computed.{{ column }} = newest.{{ column }}{{ " and " if not loop.last }}{% endfor %}

@@ -75,5 +75,5 @@ computed as (
     where flights_28d > 0 and {{ in_build_range('day', days_after=29) }}
 )
 
-{{ new_versions('computed', [key, 'event_timestamp'], 'created_at', values) }}
+{{ new_versions('computed', [key, 'event_timestamp'], 'created_at', values, within='event_timestamp') }}
 {%- endmacro %}

@@ -56,4 +56,4 @@ computed as (
 
 {{ new_versions('computed', ['tailnum', 'event_timestamp'], 'created_at', [
     'last_departure_delay', 'last_arrival_delay',
-]) }}
+], within='event_timestamp') }}

@@ -90,4 +90,4 @@ computed as (
 
 {{ new_versions('computed', ['carrier', 'event_timestamp'], 'created_at', [
     'mean_arrival_delay_4h', 'late_share_4h', 'arrivals_4h', 'mean_departure_delay_2h', 'departures_2h',
-]) }}
+], within='event_timestamp') }}

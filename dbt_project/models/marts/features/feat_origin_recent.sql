@@ -137,4 +137,4 @@ computed as (
 {{ new_versions('computed', ['origin', 'event_timestamp'], 'created_at', [
     'mean_departure_delay_2h', 'delayed_share_2h', 'departures_2h', 'cancellations_today', 'overdue_departures',
     'temperature', 'humidity', 'wind_speed', 'wind_gust', 'precipitation', 'pressure', 'visibility',
-]) }}
+], within='event_timestamp') }}

@@ -36,4 +36,4 @@ computed as (
 {{ new_versions('computed', ['flight_id'], 'label_known_at', [
     'period', 'prediction_time', 'carrier', 'flight', 'origin', 'dest', 'tailnum', 'scheduled_departure',
     'scheduled_arrival', 'distance', 'route', 'is_late',
-]) }}
+], within='period') }}
