@@ -18,7 +18,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: help install run ui stop status test check bench format clean
+.PHONY: help install llm run ui stop status test check bench format clean
 
 help:  ## This list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ $(INSTALLED): uv.lock pyproject.toml
 $(NATIVE):
 	@mkdir -p $(NATIVE)
 	@$(BIN)/python -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null || ln -sf $$(realpath .venv/lib/python3.*/site-packages/scikit_learn.libs/libgomp-*.so*) $(NATIVE)/libgomp.so.1
+
+llm: install  ## vLLM in .venv-llm and a small model for it; optional: minutes, 4 GB. On a GPU machine the GPU build.
+	@$(BIN)/python -m serving.llm.install
 
 run: install  ## Land the sample, run the life cycle, leave the service answering.
 	@$(BIN)/python -m orchestration.run
@@ -66,5 +69,5 @@ format: install  ## Format and mend what ruff can mend.
 bench: install  ## Measure; ONLY=name for one.
 	@$(BIN)/python -m benchmarks $(ONLY)
 
-clean:  ## Remove the environment; state under .clearway stays.
-	rm -rf .venv .bootstrap .mypy_cache .ruff_cache
+clean:  ## Remove the environments; state under .clearway stays.
+	rm -rf .venv .venv-llm .bootstrap .mypy_cache .ruff_cache

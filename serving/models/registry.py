@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from serving.errors import ClearwayError
+from serving.llm.spec import LLM_FILE
 from serving.models.spec import SPEC_FILE
 from serving.settings import Settings, get_settings
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+# What an artifact of ours holds one of: it says what the version is.
+SPEC_FILES = (SPEC_FILE, LLM_FILE)
 
 
 class RegistryError(ClearwayError):
@@ -73,25 +76,31 @@ def cache_folder(name: str, version: str, settings: Settings | None = None) -> P
     return (settings or get_settings()).home / "models" / name / str(version)
 
 
+def _fetched(folder: Path) -> bool:
+    return any((folder / name).exists() for name in SPEC_FILES)
+
+
 def _artifact_root(folder: Path, uri: str) -> Path:
-    found = [folder] if (folder / SPEC_FILE).exists() else sorted(p.parent for p in folder.rglob(SPEC_FILE))
+    found = [folder] if _fetched(folder) else sorted(p.parent for name in SPEC_FILES for p in folder.rglob(name))
     if len(found) != 1:
         raise RegistryError(
-            f"{uri} holds {len(found)} files {SPEC_FILE}, expected one",
+            f"{uri} holds {len(found)} files {' or '.join(SPEC_FILES)}, expected one",
             untouched="every running version.",
-            todo="register the version with the folder that TabularModel.save wrote.",
+            todo="register the version with the folder that TabularModel.save or serving.llm.register wrote.",
         )
     return found[0]
 
 
 def resolve(name: str, version: str, settings: Settings | None = None) -> Path:
-    """Local folder (booster.txt, spec.json) of ``models:/name/version``; fetched once, versions being immutable.
+    """Local folder of ``models:/name/version``; fetched once, versions being immutable.
+
+    It holds ``spec.json`` and a booster, or ``llm.json`` and the adapter when there is one.
 
     Raises:
         RegistryError: no such version, it holds no artifact of ours, or the registry cannot be reached.
     """
     folder = cache_folder(name, version, settings)
-    if (folder / SPEC_FILE).exists():
+    if _fetched(folder):
         return folder
     uri = f"models:/{name}/{version}"
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +121,7 @@ def resolve(name: str, version: str, settings: Settings | None = None) -> Path:
             os.replace(root, folder)
         except OSError:
             # Another process fetched it first: a version's content is one and the same.
-            if not (folder / SPEC_FILE).exists():
+            if not _fetched(folder):
                 raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -122,7 +131,7 @@ def resolve(name: str, version: str, settings: Settings | None = None) -> Path:
 def resolve_in_child(name: str, version: str, settings: Settings | None = None) -> Path:
     """:func:`resolve` without importing MLflow into this process, for servers that live long."""
     folder = cache_folder(name, version, settings)
-    if not (folder / SPEC_FILE).exists():
+    if not _fetched(folder):
         command = [sys.executable, "-m", "serving.models.registry", name, version]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:

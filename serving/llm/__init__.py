@@ -1,0 +1,1 @@
+"""Language models behind vLLM: an environment of their own, what a version declares, the launch of an arm."""

@@ -1,0 +1,127 @@
+"""What an LLM arm is asked by its owner: is it ready, does it answer sensibly, does it still answer somebody.
+
+vLLM's /health is not enough: a server whose weights its kernels cannot use passes it and dies at the first request. So
+ready means that a token was really made.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import httpx
+import numpy as np
+
+from serving.llm.spec import read_llm_spec
+from serving.models import registry
+from serving.rollout.plan import Smoke
+from serving.routing.router import ARM_HEADER
+from serving.settings import Settings
+
+REQUEST_SECONDS, TOTAL_SECONDS = 30.0, 120.0
+RUNNING, WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
+
+
+def readiness_problem(url: str, model: str, timeout_s: float = 10.0) -> str | None:
+    """Why the server at ``url`` (``http://host:port``) cannot answer for ``model``; None when it just did."""
+    try:
+        with httpx.Client(timeout=timeout_s) as client:
+            health = client.get(f"{url}/health")
+            if health.status_code != 200:
+                return f"/health answers {health.status_code}"
+            body = {"model": model, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
+            answer = client.post(f"{url}/v1/completions", json=body)
+            if answer.status_code != 200:
+                return f"a completion answers {answer.status_code}: {answer.text[:200]}"
+            made = int(answer.json()["usage"]["completion_tokens"])
+    except httpx.HTTPError as error:
+        return f"{type(error).__name__}: {error}"
+    except (ValueError, KeyError, TypeError) as error:
+        return f"the answer is no completion: {error}"
+    return None if made > 0 else "a completion came back without a token"
+
+
+def running_requests(url: str, timeout_s: float = 2.0) -> int | None:
+    """Requests that the server is answering or has in its queue; None when it does not answer itself."""
+    try:
+        text = httpx.get(f"{url}/metrics", timeout=timeout_s).text
+    except httpx.HTTPError:
+        return None
+    values = [
+        line.rpartition(" ")[2] for line in text.splitlines() if line.startswith((f"{RUNNING}{{", f"{WAITING}{{"))
+    ]
+    return round(sum(map(float, values))) if values else None
+
+
+def drained(url: str) -> bool:
+    """Whether the server may be stopped without anybody's answer: it answers nobody, or is not there."""
+    return not running_requests(url)
+
+
+def problem_of(response: httpx.Response, model: str, arm: str) -> str | None:
+    """What is wrong with an answer to one smoke request, or None."""
+    if response.status_code != 200:
+        return f"HTTP {response.status_code}: {response.text[:300]}"
+    answered_by = response.headers.get(ARM_HEADER, arm)
+    if answered_by != arm:
+        return f"answered by arm {answered_by}"
+    try:
+        content = response.json()
+        text = content["choices"][0]["message"]["content"]
+        tokens = int(content["usage"]["completion_tokens"])
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        return f"the answer is no chat completion: {type(error).__name__}: {error}"
+    if content.get("model") != model:
+        return f"answered by model {content.get('model')!r}"
+    return None if tokens > 0 and isinstance(text, str) and text.strip() else "the answer is empty"
+
+
+def smoke(model: str, arm: str, version: str, smoke: Smoke, ident: str, settings: Settings) -> dict[str, Any]:
+    """Real chat completions to one arm, through the router, one after another; evidence as plain data.
+
+    The plan's examples are bodies of ``/v1/chat/completions``; without any, the version's own are sent. The keys are
+    those of :func:`serving.rollout.smoke.run_smoke`. Latencies are in ms, of whole answers.
+
+    Raises:
+        ClearwayError: the version's ``llm.json`` cannot be read.
+    """
+    spec = read_llm_spec(registry.cache_folder(model, version, settings))
+    examples = list(smoke.examples or spec.examples)
+    url = f"http://{settings.host}:{settings.envoy_port}/models/{model}/v1/chat/completions"
+    allowed = math.floor(smoke.max_error_rate * smoke.requests)
+    latencies: list[float] = []
+    problems: list[str] = []
+    sent = 0
+    end = time.monotonic() + TOTAL_SECONDS
+    with httpx.Client(timeout=REQUEST_SECONDS) as client:
+        while sent < smoke.requests and len(problems) <= allowed and time.monotonic() < end:
+            headers = {ARM_HEADER: arm, "x-request-id": f"{ident}-smoke-{sent}", "x-clearway-caller": "rollout-smoke"}
+            body = {**examples[sent % len(examples)], "model": model, "stream": False}
+            sent += 1
+            start = time.perf_counter()
+            try:
+                response = client.post(url, json=body, headers=headers)
+                latencies.append((time.perf_counter() - start) * 1000)
+                problem = problem_of(response, model, arm)
+            except httpx.HTTPError as error:
+                problem = f"{type(error).__name__}: {error}"
+            if problem is not None:
+                problems.append(problem)
+    p50, p95 = np.percentile(latencies, [50, 95]).tolist() if latencies else (None, None)
+    reason = None
+    if len(problems) > allowed:
+        reason = f"{len(problems)} of {sent} smoke requests failed, {allowed} may: {problems[0]}"
+    elif sent < smoke.requests:
+        reason = f"only {sent} of {smoke.requests} smoke requests were answered in {TOTAL_SECONDS:.0f} s"
+    elif p95 is not None and p95 > smoke.p95_ms:
+        reason = f"95th percentile of latency {p95:.1f} ms, at most {smoke.p95_ms:.1f} ms allowed"
+    return {
+        "requests": sent,
+        "errors": len(problems),
+        "first_error": problems[0] if problems else None,
+        "p50_ms": p50,
+        "p95_ms": p95,
+        "passed": reason is None,
+        "reason": reason,
+    }
