@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from serving.errors import DeclarationError
+from serving.rollout.gates import Gates
+
+Strategy = Literal["blue_green", "canary", "ab", "rolling", "shadow"]
+# Gates compare with a concurrent stable; above this weight it gets too few requests to compare with.
+HIGHEST_COMPARED_WEIGHT = 90
 
 
 class Smoke(BaseModel):
@@ -24,24 +30,109 @@ class Smoke(BaseModel):
     )
 
 
+class Step(BaseModel):
+    """One step of a canary: the new version's share of the traffic, and what it must see before the next."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weight: int = Field(ge=1, le=100, description="percent of requests that go to the new version")
+    min_seconds: float = Field(default=30.0, ge=0, description="the step lasts at least this long")
+    min_requests: int = Field(default=20, ge=0, description="requests that the new version answers in this step")
+
+
+class Segments(BaseModel):
+    """Who is told apart in an A/B release: users by a header or cookie, each always sent to the same arm."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by: Literal["header", "cookie"] = "header"
+    name: str = Field(default="x-clearway-user", min_length=1, description="header or cookie that names the user")
+    metric: str | None = Field(default=None, description="metric of the semantic layer that is compared, by arm")
+    weight: int = Field(default=50, ge=1, le=HIGHEST_COMPARED_WEIGHT, description="percent of users on the new version")
+    min_users: int = Field(default=200, ge=1, description="users in each arm before a decision")
+
+
+class Shadow(BaseModel):
+    """A shadow release: the new version answers copies of users' requests; users see stable's answers only."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    percent: int = Field(default=100, ge=1, le=100, description="percent of requests that are copied")
+    min_pairs: int = Field(default=200, ge=1, description="answers compared by request id before a decision")
+    tolerance: float = Field(default=0.1, ge=0, description="two scores that differ by at most this agree")
+    min_agreement: float = Field(default=0.95, gt=0, le=1, description="share of pairs that must agree")
+
+
 class ReleasePlan(BaseModel):
     """One release of one registry version.
 
     ``blue_green`` starts the new version beside the stable one, tries it, moves all traffic at once, and keeps the old
-    version running until the next release completes. No other strategy is known to this controller.
+    version running until the next release completes. ``canary`` moves it by ``steps`` under ``gates``. ``rolling``
+    replaces ``replicas`` one by one under the same gates. ``ab`` splits users by ``segments``. ``shadow`` copies
+    requests and compares answers before a blue-green switch.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", description="registered model")
     version: str = Field(pattern=r"^[0-9]+$", description="registry version")
-    strategy: Literal["blue_green"] = "blue_green"
+    strategy: Strategy = "blue_green"
     smoke: Smoke = Smoke()
+    steps: tuple[Step, ...] = Field(
+        default=tuple(Step(weight=w) for w in (5, 10, 25, 50, 100)),
+        description="of a canary; a bare number is a step of that weight; ends with 100",
+    )
+    gates: Gates = Gates()
+    alpha: float = Field(
+        default=0.01, gt=0, lt=0.5, description="probability of rolling back a version that is within all margins"
+    )
+    promote_evidence: float = Field(
+        default=20.0, gt=1, description="evidence against each gate's promote_margin; 20 is one wrong in 20"
+    )
+    min_requests: int = Field(default=100, ge=0, description="requests to the new version before it may be promoted")
+    deadline_s: float = Field(default=3600.0, gt=0, description="undecided after this time under gates: hold")
+    sample_ratio_evidence: float = Field(
+        default=1000.0, gt=1, description="evidence that the router's split is not the declared one, at which to hold"
+    )
+    restart_s: float = Field(
+        default=30.0, gt=0, description="a fresh test begins this often, for faults that begin late"
+    )
+    segments: Segments = Segments()
+    shadow: Shadow = Shadow()
+    replicas: int = Field(default=1, ge=1, le=32, description="servers of the version; of rolling at least 2")
     keep_previous: bool = Field(default=True, description="keep the replaced version running, for a quick way back")
     ready_timeout_s: float = Field(default=120.0, gt=0, description="time to become ready, in s, before rolling back")
+    drain_timeout_s: float = Field(default=30.0, ge=0, description="time for running requests before an arm is stopped")
     requested_by: str = Field(default="unnamed", description="who or what asked for the release; for the record")
     reason: str = Field(default="", description="why; for the record")
     evidence: dict[str, Any] = Field(default={}, description="results of the gates before the release; for the record")
+
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any) -> Any:
+        """Allow ``steps: [5, 10, 25, 50, 100]``."""
+        if isinstance(value, list | tuple):
+            return [{"weight": v} if isinstance(v, int | float) and not isinstance(v, bool) else v for v in value]
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ReleasePlan:
+        weights = [step.weight for step in self.steps]
+        if not weights or weights[-1] != 100:
+            raise ValueError(f"steps: the last weight is 100, found {weights}")
+        if any(a >= b for a, b in pairwise(weights)):
+            raise ValueError(f"steps: weights rise from step to step, found {weights}")
+        if self.strategy == "canary":
+            if len(weights) < 2:
+                raise ValueError("steps: a canary has a step below 100; blue_green moves all traffic at once")
+            if weights[-2] > HIGHEST_COMPARED_WEIGHT:
+                raise ValueError(
+                    f"steps: weights below 100 are at most {HIGHEST_COMPARED_WEIGHT}, found {weights[-2]}: "
+                    "above it stable gets too few requests to compare with"
+                )
+        if self.strategy == "rolling" and self.replicas < 2:
+            raise ValueError("replicas: rolling replaces at least 2 servers one by one, found 1")
+        return self
 
 
 def parse_plan(declared: Any, where: str) -> ReleasePlan:

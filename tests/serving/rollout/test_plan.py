@@ -21,7 +21,22 @@ def test_a_declared_file_and_values_of_the_moment_make_a_plan(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("model: wilting\nstrategy: canary", "strategy: Input should be 'blue_green'"),
+        ("model: wilting\nstrategy: red_green", "strategy: Input should be 'blue_green', 'canary'"),
+        ("model: wilting\nsteps: [5, 50, 10, 100]", "weights rise from step to step, found [5, 50, 10, 100]"),
+        ("model: wilting\nsteps: [5, 50]", "the last weight is 100"),
+        ("model: wilting\nstrategy: canary\nsteps: [100]", "a canary has a step below 100"),
+        ("model: wilting\nstrategy: canary\nsteps: [95, 100]", "at most 90"),
+        ("model: wilting\nsteps: [{weight: 5, seconds: 3}, 100]", "steps.0.seconds: Extra inputs are not permitted"),
+        ("model: wilting\nstrategy: rolling", "replicas: rolling replaces at least 2 servers"),
+        ("model: wilting\ngates: {errors: {rollback_margin: 0.1}}", "gates.errors: Value error, promote_margin 0.01"),
+        ("model: wilting\ngates: {latency: [{}, {}]}", "declared twice: latency_p95"),
+        (
+            "model: wilting\ngates: {latency: [{measure: speed}]}",
+            "gates.latency.0.measure: Input should be 'latency_ms'",
+        ),
+        ("model: wilting\ngates: {scalars: [{measure: loss}]}", "gates.scalars.0.promote_margin: Field required"),
+        ("model: wilting\ngates: {scalars: [{measure: loss, bounds: [1, 0], promote_margin: 0.1}]}", "low below high"),
+        ("model: wilting\nalpha: 2", "alpha: Input should be less than 0.5"),
         ("model: wilting\nsmoke: {request: 5}", "smoke.request: Extra inputs are not permitted"),
         ("model: wilting\nsmoke: {max_error_rate: 1.5}", "smoke.max_error_rate: Input should be less than 1"),
         ("model: 'a/b'", "model: String should match"),
@@ -42,3 +57,16 @@ def test_what_is_wrong_is_named_with_the_file(tmp_path: Path, text: str, told: s
 def test_a_version_is_a_number() -> None:
     with pytest.raises(ValueError, match="version"):
         ReleasePlan(model="wilting", version="latest")
+
+
+def test_steps_may_be_bare_weights_and_every_field_has_a_description() -> None:
+    plan = ReleasePlan(model="wilting", version="1", strategy="canary", steps=[20, {"weight": 100}])  # type: ignore[arg-type]
+    assert [(s.weight, s.min_seconds, s.min_requests) for s in plan.steps] == [(20, 30, 20), (100, 30, 20)]
+    assert [s.weight for s in ReleasePlan(model="wilting", version="1").steps] == [5, 10, 25, 50, 100]
+
+
+def test_gates_share_one_alpha() -> None:
+    shares = ReleasePlan(model="wilting", version="1").gates.shares
+    assert list(shares) == ["errors", "latency_p95", "refused"]
+    assert shares["errors"] == 0.4
+    assert sum(shares.values()) == pytest.approx(1)
