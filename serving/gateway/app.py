@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -15,14 +14,14 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from serving.errors import ClearwayError
-from serving.gateway import docs
+from serving.gateway import docs, rollouts
 from serving.gateway.answers import Refusal, plain, refused, request_id
 from serving.gateway.catalog import Catalog
 from serving.gateway.forward import Forwarder
 from serving.gateway.keys import Caller, KeyRing
 from serving.gateway.metrics import GatewayMetrics
 from serving.models.body import MAX_BODY, BodyTooLarge, read_body
-from serving.rollout.read import as_json, list_rollouts, released_models
+from serving.rollout.observations import ObservationWriter
 from serving.settings import Settings, get_settings
 
 log = logging.getLogger(__name__)
@@ -105,6 +104,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        gateway.forwarder.observations = ObservationWriter(gateway.settings)
         threading.Thread(target=gateway.preload, name="preload", daemon=True).start()
         yield
         await gateway.forwarder.close()
@@ -136,22 +136,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         gateway.authorise(request, "read", "predict", "operate")
         return plain(request, await run_in_threadpool(gateway.catalog.models))
 
-    @app.get("/v1/rollouts", **docs.ROLLOUTS)
-    async def rollouts(request: Request) -> Response:
-        gateway.authorise(request, "read", "operate")
-        found = await run_in_threadpool(_rollouts, gateway.settings, None)
-        return plain(request, {"rollouts": found})
-
-    @app.get("/v1/rollouts/{model}", **docs.ROLLOUTS_OF)
-    async def rollouts_of(request: Request, model: str) -> Response:
-        gateway.authorise(request, "read", "operate")
-        known = await run_in_threadpool(released_models, gateway.settings)
-        if model not in known:
-            listed = ", ".join(known) or "none yet"
-            message = f"no model {model!r:.80} was released; there is: {listed}"
-            raise Refusal(404, "unknown_model", message, models=known)
-        found = await run_in_threadpool(_rollouts, gateway.settings, model)
-        return plain(request, {"model": model, "rollouts": found[model]})
+    rollouts.add_routes(app, gateway)
 
     @app.get("/healthz", **docs.HEALTH)
     async def healthz(request: Request) -> Response:
@@ -169,11 +154,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         return Response(gateway.metrics.render(), media_type="text/plain; version=0.0.4")
 
     return app
-
-
-def _rollouts(settings: Settings, model: str | None) -> dict[str, list[dict[str, Any]]]:
-    names = [model] if model else released_models(settings)
-    return {name: [as_json(rollout) for rollout in list_rollouts(name, settings)] for name in names}
 
 
 def main() -> None:

@@ -92,6 +92,36 @@ ROLLOUTS_OF: dict[str, Any] = {
     "summary": "Releases of one model",
     "responses": {401: NO_KEY, 403: NO_SCOPE, 404: UNKNOWN},
 }
+ROLLOUT_COMMANDS: dict[str, Any] = {
+    "summary": "Pause, resume, promote or abort a running rollout; or roll_back a completed one",
+    "description": (
+        "`action` is pause, resume, promote, abort (users get stable again) or roll_back (the version before "
+        'the stable one is released again). The body is `{"reason": "..."}`; reason and key are kept in the log.'
+    ),
+    "tags": ["rollouts"],
+    "status_code": 202,
+    "responses": {
+        401: NO_KEY,
+        403: NO_SCOPE,
+        404: UNKNOWN,
+        409: _refusal("not_now", "no rollout of model a_model is under way, so there is nothing to pause."),
+    },
+    "openapi_extra": {
+        **SECURITY,
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {"reason": {"type": "string"}},
+                        "required": ["reason"],
+                    }
+                }
+            },
+        },
+    },
+}
 HEALTH: dict[str, Any] = {"summary": "Whether the gateway lives", "tags": ["operations"]}
 READY: dict[str, Any] = {
     "summary": "Whether the gateway can pass requests on",

@@ -12,7 +12,9 @@ import aiohttp
 import orjson
 
 from serving.gateway.answers import ID_HEADER, Refusal
+from serving.rollout.observations import MEASURES_HEADER, Observation, ObservationWriter, parse_measures, parse_split
 from serving.routing.envoy import STATE_FILE
+from serving.routing.router import ARM_HEADER, SPLIT_HEADER
 from serving.settings import Settings
 
 CONNECT_SECONDS, ANSWER_SECONDS = 2.0, 35.0
@@ -30,6 +32,7 @@ class Forwarder:
         self._router = f"http://{settings.host}:{settings.envoy_port}"
         self._admin = f"http://{settings.host}:{settings.envoy_admin_port}/ready"
         self._session: aiohttp.ClientSession | None = None
+        self.observations: ObservationWriter | None = None
 
     @property
     def _client(self) -> aiohttp.ClientSession:
@@ -44,6 +47,8 @@ class Forwarder:
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
+        if self.observations is not None:
+            self.observations.close()
 
     def models(self) -> list[str]:
         """Models that the router knows, as of a quarter of a second ago."""
@@ -76,9 +81,11 @@ class Forwarder:
         """
         headers = {ID_HEADER: ident, "x-clearway-caller": caller}
         url = f"{self._router}/models/{model}/predict"
+        at, started = time.time(), time.perf_counter()
         try:
             async with self._client.post(url, data=body, headers=headers) as response:
                 content = await response.read()
+            self._observe(model, ident, response, at, (time.perf_counter() - started) * 1000)
         except TimeoutError as error:
             raise Refusal(504, "timeout", f"model {model} did not answer in {ANSWER_SECONDS:.0f} s") from error
         except aiohttp.ClientError as error:
@@ -87,6 +94,19 @@ class Forwarder:
         if response.status == 200:
             return content
         raise refusal_of(model, response.status, content)
+
+    def _observe(self, model: str, ident: str, response: aiohttp.ClientResponse, at: float, latency_ms: float) -> None:
+        """Record what became of a request, for the gates of rollouts."""
+        arm = response.headers.get(ARM_HEADER)
+        if self.observations is None or arm is None:
+            return
+        rollout, percent = parse_split(response.headers.get(SPLIT_HEADER))
+        measures = {
+            **parse_measures(response.headers.get(MEASURES_HEADER)),
+            "latency_ms": round(latency_ms, 3),
+            "refused": float(400 <= response.status < 500),
+        }
+        self.observations.write(Observation(at, ident, model, arm, response.status, rollout, percent, measures))
 
 
 def refusal_of(model: str, status: int, content: bytes) -> Refusal:

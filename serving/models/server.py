@@ -29,6 +29,7 @@ from serving.models.metrics import ServerMetrics
 from serving.models.predictor import Call, Predictor
 from serving.models.registry import resolve_in_child
 from serving.models.requests import RequestError, RequestReader
+from serving.rollout.observations import MEASURES_HEADER
 from serving.settings import Settings, get_settings
 
 log = logging.getLogger(__name__)
@@ -147,7 +148,7 @@ class ModelServer:
             body = await read_body(request)
         except BodyTooLarge:
             return refuse(413, "body_too_large", f"the body exceeds {MAX_BODY} bytes; send fewer requests a call")
-        if self.batcher is None or self.reader is None:
+        if self.batcher is None or self.reader is None or self.predictor is None:
             return refuse(503, "not_ready", self.problem or "the version is being loaded")
         try:
             parsed = orjson.loads(body)
@@ -172,7 +173,8 @@ class ModelServer:
         if missing:
             self.metrics.missing.inc(missing)
         content = {"model": self.model, "version": self.version, "arm": self.arm, "predictions": predictions}
-        return answer(content), None
+        features = max(1, len(predictions) * len(self.predictor.spec.features))
+        return answer(content, headers={MEASURES_HEADER: f"missing_features={missing / features:.6g}"}), None
 
 
 def create_app(server: ModelServer) -> FastAPI:

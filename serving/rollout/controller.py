@@ -18,6 +18,8 @@ from typing import Any
 from serving.errors import ClearwayError
 from serving.models import registry
 from serving.models.spec import read_spec
+from serving.rollout import commands
+from serving.rollout.gated import Gated
 from serving.rollout.log import RolloutLog
 from serving.rollout.plan import parse_plan
 from serving.rollout.read import released_models
@@ -40,6 +42,7 @@ class Controller:
     def __init__(self, settings: Settings, router: Router, arms: Arms) -> None:
         self.settings, self.router = settings, router
         self.reconciler = Reconciler(settings, router, arms)
+        self.gated = Gated(settings, self._append, self._roll_back)
         self._since: dict[tuple[str, str], float] = {}
         self._told: dict[str, str] = {}
         self._cache: dict[str, tuple[tuple[int, int], ModelState]] = {}
@@ -48,6 +51,7 @@ class Controller:
             "starting": self._await_ready,
             "ready": self._smoke,
             "smoked": self._switch,
+            "stepped": self.gated.move,
             "switched": self._alias,
             "aliased": self._complete,
         }
@@ -62,6 +66,7 @@ class Controller:
         if len(states) < len(models):
             return  # with a log unread, its arms would look like nobody's
         self._guard("traffic", lambda _: self.reconciler.traffic(states.values()))
+        self._guard("observations", lambda _: self.gated.feed(list(states.values())))
         for model, state in states.items():
             self._guard(f"alias of {model}", lambda _, s=state: self.reconciler.alias(s))  # type: ignore[misc]
             mine = [item for item in queue if item["plan"]["model"] == model]
@@ -87,13 +92,37 @@ class Controller:
         for item in queue:
             if item["id"] in state.rollouts:  # killed between the log and here
                 take_back(item["id"], self.settings)
+        for arm, ident in list(state.draining.items()):
+            self._drain(state, arm, ident)
         rollout = state.running
+        if self._obeyed(model, rollout, state):
+            return
         if rollout is not None:
             self._steps[rollout.phase](state, rollout)
             return
         fresh = [item for item in queue if item["id"] not in state.rollouts]
         if fresh:
             self._take(model, fresh[0])
+
+    def _obeyed(self, model: str, rollout: Rollout | None, state: ModelState) -> bool:
+        """Whether a command was carried out or refused; the state is another then."""
+        for command in commands.waiting(self.settings):
+            if command.model != model:
+                continue
+            if rollout is None or command.rollout != rollout.id or command.id in rollout.commands:
+                commands.done(command, self.settings)  # logged before, or its rollout is over
+                continue
+            self.gated.obey(state, rollout, command)
+            return True
+        return False
+
+    def _drain(self, state: ModelState, arm: str, ident: str) -> None:
+        """Let go of an arm when it answers nothing any more, or when its time is up."""
+        timeout = state.rollouts[ident].plan["drain_timeout_s"]
+        waited = time.monotonic() - self._since.setdefault((ident, f"drain {arm}"), time.monotonic())
+        idle = self.router.applied() and self.router.active(arm) == 0
+        if idle or waited > timeout:
+            self._append(state.model, "drained", "", arm=arm)
 
     def _append(self, model: str, kind: str, rollout: str, **data: Any) -> None:
         RolloutLog(model, self.settings).append(kind, rollout, **data)
@@ -163,6 +192,9 @@ class Controller:
         if not rollout.smoke["passed"]:
             self._roll_back(state, rollout, rollout.smoke["reason"])
             return
+        if rollout.plan["strategy"] == "canary" and state.stable not in (None, rollout.arm):
+            self.gated.begin(state, rollout)
+            return
         weights = {**dict.fromkeys(state.weights, 0), rollout.arm: 100}
         self._append(state.model, "switched", rollout.id, weights=weights)
 
@@ -177,9 +209,11 @@ class Controller:
             record = self._record(state, rollout, "completed", None)
             self._append(state.model, "completed", rollout.id, record=record)
 
-    def _roll_back(self, state: ModelState, rollout: Rollout, reason: str) -> None:
+    def _roll_back(self, state: ModelState, rollout: Rollout, reason: str, **data: Any) -> None:
         record = self._record(state, rollout, "rolled_back", reason)
-        self._append(state.model, "rolled_back", rollout.id, reason=reason, record=record)
+        if data.get("evidence"):
+            record["evidence"] = data["evidence"]
+        self._append(state.model, "rolled_back", rollout.id, reason=reason, record=record, **data)
 
     def _record(self, state: ModelState, rollout: Rollout, outcome: str, reason: str | None) -> dict[str, Any]:
         """The decision record: everything that somebody who asks "why does this version serve?" needs."""
@@ -197,13 +231,41 @@ class Controller:
             "why": reason,
             "requested_by": rollout.plan["requested_by"],
             "request_reason": rollout.plan["reason"],
-            "approved_by": "the plan's smoke test" if outcome == "completed" else None,
+            "approved_by": approved_by(rollout) if outcome == "completed" else None,
             "submitted_at": rollout.entries[0]["submitted_at"],
             "decided_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "smoke": rollout.smoke,
             "gates": rollout.plan["evidence"],
+            "evidence": next(
+                (e["evidence"] for e in reversed(rollout.entries) if e["type"] == "switched" and "evidence" in e), None
+            ),
+            "steps": steps_taken(rollout),
             "trained_from": metadata,
         }
+
+
+def approved_by(rollout: Rollout) -> str:
+    """Who or what let the new version take all traffic."""
+    (switched,) = [e for e in rollout.entries if e["type"] == "switched"]
+    if "by" in switched:
+        return str(switched["by"])
+    return "the plan's gates" if "evidence" in switched else "the plan's smoke test"
+
+
+def steps_taken(rollout: Rollout) -> list[dict[str, Any]]:
+    """What happened under gates, in order: when, which weight, why."""
+    kinds = ("stepped", "switched", "held", "paused", "resumed")
+    return [
+        {
+            "at": e["at"],
+            "what": e["type"],
+            "percent": e["weights"][rollout.arm] if "weights" in e else None,
+            "why": e.get("why") or e.get("reason"),
+            "by": e.get("by"),
+        }
+        for e in rollout.entries
+        if e["type"] in kinds
+    ]
 
 
 def _only_one(settings: Settings) -> int:
@@ -219,15 +281,21 @@ def _only_one(settings: Settings) -> int:
 
 
 def main() -> None:
-    from serving.routing.envoy import EnvoyRouter
     from serving.runtime.arms import LocalArms
     from serving.runtime.supervisor import Supervisor
+
+    run(LocalArms(Supervisor(get_settings())))
+
+
+def run(arms: Arms) -> None:
+    """Be the controller of this home, until the process ends."""
+    from serving.routing.envoy import EnvoyRouter
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = get_settings()
     _only_one(settings)
-    controller = Controller(settings, EnvoyRouter(settings), LocalArms(Supervisor(settings)))
+    controller = Controller(settings, EnvoyRouter(settings), arms)
     while True:
         started = time.monotonic()
         controller.tick()

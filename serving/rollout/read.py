@@ -51,9 +51,14 @@ def read_rollout(model: str, rollout_id: str, settings: Settings | None = None) 
 
 
 def wait_for(
-    model: str, rollout_id: str, timeout_s: float, settings: Settings | None = None, poll_s: float = 0.2
+    model: str,
+    rollout_id: str,
+    timeout_s: float,
+    settings: Settings | None = None,
+    poll_s: float = 0.2,
+    until_held: bool = False,
 ) -> Rollout:
-    """The release once it is completed or rolled back.
+    """The release once it is completed or rolled back; with ``until_held`` also once it waits for a person.
 
     Raises:
         ClearwayError: it is not done in time; the message says where it stands. It goes on all the same.
@@ -61,11 +66,11 @@ def wait_for(
     deadline = time.monotonic() + timeout_s
     while True:
         rollout = read_rollout(model, rollout_id, settings)
-        if rollout.done:
+        if rollout.done or (until_held and (rollout.stopped or "").startswith("held")):
             return rollout
         if time.monotonic() > deadline:
             raise ClearwayError(
-                f"rollout {rollout_id} is still {rollout.phase} after {timeout_s:.0f} s",
+                f"rollout {rollout_id} is still {rollout.status} after {timeout_s:.0f} s",
                 untouched="the rollout, which goes on.",
                 todo="see that the controller runs (supervisor's status) and read its log.",
             )

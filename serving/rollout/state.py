@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Phase = Literal[
-    "queued", "submitted", "starting", "ready", "smoked", "switched", "aliased", "completed", "rolled_back"
+    "queued", "submitted", "starting", "ready", "smoked", "stepped", "switched", "aliased", "completed", "rolled_back"
 ]  # fmt: skip
 FINAL = ("completed", "rolled_back")
+# Entries that are said of a rollout without moving it to another phase.
+REMARKS = ("baselined", "held", "paused", "resumed", "command_refused")
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,14 @@ class Arm:
 
 @dataclass
 class Rollout:
-    """One release as far as the log tells."""
+    """One release as far as the log tells.
+
+    Attributes:
+        step: position in the plan's steps that traffic follows, under gates.
+        stopped: why it is held or paused, or None.
+        baseline: stable's latency as frozen for the gates.
+        elapsed_s: seconds under gates when the last entry was written; ``step_elapsed_s`` when its step began.
+    """
 
     id: str
     model: str
@@ -33,6 +42,11 @@ class Rollout:
     arm: str | None = None
     entries: list[dict[str, Any]] = field(default_factory=list)
     smoke: dict[str, Any] | None = None
+    step: int | None = None
+    stopped: str | None = None
+    baseline: dict[str, Any] | None = None
+    elapsed_s: float = 0.0
+    step_elapsed_s: float = 0.0
     reason: str | None = None
     record: dict[str, Any] | None = None
 
@@ -40,12 +54,33 @@ class Rollout:
     def done(self) -> bool:
         return self.phase in FINAL
 
+    @property
+    def status(self) -> str:
+        """The phase in words; of a rollout that is held or paused, also why."""
+        words = self.phase.replace("_", " ")
+        if self.percent is not None:
+            words = f"at {self.percent}%"
+        return f"{words}, {self.stopped}" if self.stopped and not self.done else words
+
+    @property
+    def percent(self) -> int | None:
+        """Weight of the new version while gates compare it with stable; None at other times."""
+        if self.phase != "stepped" or self.step is None:
+            return None
+        return int(self.plan["steps"][self.step]["weight"])
+
+    @property
+    def commands(self) -> set[str]:
+        """Ids of the commands that were carried out or refused."""
+        return {e["command"] for e in self.entries if "command" in e}
+
 
 @dataclass
 class ModelState:
     """A model's arms, weights and champion as the log has them, and its releases in order.
 
     ``stable`` is the arm of the last completed release, ``previous`` the one it replaced (when it is kept running).
+    ``draining`` are arms, by the release that ended them, which get no new request and may still answer old ones.
     """
 
     model: str
@@ -54,6 +89,7 @@ class ModelState:
     champion: str | None = None
     arms: dict[str, Arm] = field(default_factory=dict)
     weights: dict[str, int] = field(default_factory=dict)
+    draining: dict[str, str] = field(default_factory=dict)
     rollouts: dict[str, Rollout] = field(default_factory=dict)
     current: str | None = None
 
@@ -85,25 +121,38 @@ def _apply(state: ModelState, entry: dict[str, Any]) -> None:
         arm = state.arms[entry["arm"]]
         state.arms[arm.name] = Arm(arm.name, arm.version, entry["port"])
         return
+    elif kind == "drained":
+        state.draining.pop(entry["arm"], None)
+        _keep(state)
+        return
     rollout = state.rollouts[ident]
     rollout.entries.append(entry)
+    rollout.elapsed_s = entry.get("elapsed_s", rollout.elapsed_s)
+    if kind in REMARKS:
+        _remark(rollout, kind, entry)
+        return
     rollout.phase = kind
     if kind == "starting":
         rollout.arm = entry["arm"]
+        state.draining.pop(entry["arm"], None)
         state.arms.setdefault(entry["arm"], Arm(entry["arm"], rollout.version, entry["port"]))
         state.weights.setdefault(entry["arm"], 0)
     elif kind == "smoked":
         rollout.smoke = entry["evidence"]
-    elif kind == "switched":
+    elif kind in ("stepped", "switched"):
         state.weights = dict(entry["weights"])
+        rollout.step, rollout.step_elapsed_s = entry.get("step"), rollout.elapsed_s
     elif kind == "aliased":
         state.champion = rollout.version
     elif kind == "completed":
         _complete(state, rollout, entry)
     elif kind == "rolled_back":
         rollout.reason, rollout.record = entry["reason"], entry["record"]
-        _keep(state, {state.stable, state.previous})
+        if rollout.arm is not None and state.weights.get(rollout.arm) and state.stable != rollout.arm:
+            state.draining[rollout.arm] = ident
+            state.weights = {**dict.fromkeys(state.weights, 0), **({state.stable: 100} if state.stable else {})}
         state.current = None
+        _keep(state)
     elif kind not in ("submitted", "ready"):
         raise ValueError(f"unknown type of entry {kind!r} in the log of {state.model}")
 
@@ -111,12 +160,27 @@ def _apply(state: ModelState, entry: dict[str, Any]) -> None:
 def _complete(state: ModelState, rollout: Rollout, entry: dict[str, Any]) -> None:
     rollout.record = entry["record"]
     if rollout.arm != state.stable:
+        if state.stable is not None and not rollout.plan["keep_previous"]:
+            state.draining[state.stable] = rollout.id
         state.previous = state.stable if rollout.plan["keep_previous"] else None
         state.stable = rollout.arm
-    _keep(state, {state.stable, state.previous})
     state.current = None
+    _keep(state)
 
 
-def _keep(state: ModelState, names: set[str | None]) -> None:
+def _remark(rollout: Rollout, kind: str, entry: dict[str, Any]) -> None:
+    if kind == "baselined":
+        rollout.baseline = entry["baseline"]
+    elif kind in ("held", "paused"):
+        rollout.stopped = f"{kind}: {entry['reason']}"
+    elif kind == "resumed":
+        rollout.stopped = None
+
+
+def _keep(state: ModelState) -> None:
+    """Forget the arms that nothing needs: not stable's, not the previous, not draining, not of a running release."""
+    names = {state.stable, state.previous, *state.draining}
+    if state.running is not None:
+        names.add(state.running.arm)
     state.arms = {name: arm for name, arm in state.arms.items() if name in names}
     state.weights = {name: weight for name, weight in state.weights.items() if name in names}

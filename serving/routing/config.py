@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from serving.routing.router import ARM_HEADER
+from serving.routing.router import ARM_HEADER, SPLIT_HEADER
 
 CDS_FILE, RDS_FILE = "clusters.json", "routes.json"
 STAT_PREFIX, ROUTES = "models", "models"
@@ -119,6 +119,14 @@ def _refusal(status: int, reason: str, message: str) -> dict[str, Any]:
     return {"status": status, "body": {"inline_string": body}}
 
 
+def _stamp(arm: str, split: str | None = None) -> dict[str, Any]:
+    """Answers say which arm gave them, and by which split it was drawn. A caller's own headers of that name go."""
+    values = {ARM_HEADER: arm, **({SPLIT_HEADER: split} if split else {})}
+    action = "OVERWRITE_IF_EXISTS_OR_ADD"
+    added = [{"header": {"key": k, "value": v}, "append_action": action} for k, v in values.items()]
+    return {"response_headers_to_add": added}
+
+
 def _action(target: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **target,
@@ -129,30 +137,35 @@ def _action(target: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _model_routes(model: str, weights: Mapping[str, int]) -> list[dict[str, Any]]:
+def _model_routes(model: str, weights: Mapping[str, int], split: str | None) -> list[dict[str, Any]]:
     prefix = {"prefix": f"/models/{model}/"}
     routes: list[dict[str, Any]] = []
     for arm in sorted(weights):
         header = {"name": ARM_HEADER, "string_match": {"exact": arm}}
-        routes.append({"match": {**prefix, "headers": [header]}, "route": _action({"cluster": arm})})
+        routes.append({"match": {**prefix, "headers": [header]}, "route": _action({"cluster": arm}), **_stamp(arm)})
     routes.append(
         {
             "match": {**prefix, "headers": [{"name": ARM_HEADER, "present_match": True}]},
             "direct_response": _refusal(404, "unknown_arm", f"model {model} has no arm of that name"),
         }
     )
-    split = [{"name": arm, "weight": weight} for arm, weight in sorted(weights.items()) if weight > 0]
-    if split:
-        routes.append({"match": prefix, "route": _action({"weighted_clusters": {"clusters": split}})})
+    drawn = [{"name": arm, "weight": weight, **_stamp(arm, split)} for arm, weight in sorted(weights.items()) if weight]
+    if drawn:
+        routes.append({"match": prefix, "route": _action({"weighted_clusters": {"clusters": drawn}})})
     else:
         refusal = _refusal(503, "no_arm", f"no version of model {model} receives traffic")
         routes.append({"match": prefix, "direct_response": refusal})
     return routes
 
 
-def routes(weights: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    """RDS response: ``/models/<model>/`` to the model's arms by weight, or to one arm by header."""
-    found = [route for model in sorted(weights) for route in _model_routes(model, weights[model])]
+def routes(weights: Mapping[str, Mapping[str, int]], splits: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """RDS response: ``/models/<model>/`` to the model's arms by weight, or to one arm by header.
+
+    Args:
+        splits: the name of each model's split, when it has one.
+    """
+    named = splits or {}
+    found = [route for model in sorted(weights) for route in _model_routes(model, weights[model], named.get(model))]
     unknown = _refusal(404, "unknown_model", "no such model is routed")
     found.append({"match": {"prefix": "/"}, "direct_response": unknown})
     hosts = [{"name": "models", "domains": ["*"], "routes": found}]

@@ -79,14 +79,16 @@ class EnvoyRouter:
         try:
             return dict(json.loads((self.folder / STATE_FILE).read_text()))
         except FileNotFoundError:
-            return {"arms": {}, "weights": {}}
+            return {"arms": {}, "weights": {}, "splits": {}}
 
     def _render(self, state: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         replace(self.folder / STATE_FILE, json.dumps(state, indent=1, sort_keys=True))
         # Clusters before the routes that name them.
         replace(self.folder / config.CDS_FILE, json.dumps(config.clusters(state["arms"]), indent=1))
-        replace(self.folder / config.RDS_FILE, json.dumps(config.routes(state["weights"]), indent=1))
+        replace(
+            self.folder / config.RDS_FILE, json.dumps(config.routes(state["weights"], state.get("splits")), indent=1)
+        )
 
     def set_arms(self, arms: Mapping[str, str]) -> None:
         state = self._state()
@@ -99,7 +101,7 @@ class EnvoyRouter:
             )
         self._render({**state, "arms": dict(arms)})
 
-    def set_weights(self, model: str, weights: Mapping[str, int]) -> None:
+    def set_weights(self, model: str, weights: Mapping[str, int], split: str | None = None) -> None:
         state = self._state()
         unknown = set(weights) - set(state["arms"])
         if unknown or any(weight < 0 for weight in weights.values()):
@@ -110,7 +112,10 @@ class EnvoyRouter:
                 todo="set the arms first; weights are whole numbers from 0.",
             )
         others = {name: value for name, value in state["weights"].items() if name != model}
-        self._render({**state, "weights": {**others, model: dict(weights)} if weights else others})
+        splits = {name: value for name, value in state.get("splits", {}).items() if name != model}
+        if weights and split:
+            splits[model] = split
+        self._render({**state, "weights": {**others, model: dict(weights)} if weights else others, "splits": splits})
 
     def arms(self) -> dict[str, str]:
         return dict(self._state()["arms"])
@@ -118,14 +123,26 @@ class EnvoyRouter:
     def weights(self) -> dict[str, dict[str, int]]:
         return {model: dict(weights) for model, weights in self._state()["weights"].items()}
 
-    def applied(self) -> bool:
-        """Whether the running Envoy has taken the files as they are now. False also when it does not run."""
+    def active(self, arm: str) -> int | None:
+        """Requests that the arm is answering now; None when Envoy does not run or knows no such arm."""
+        stat = f"cluster.{arm}.upstream_rq_active"
+        text = self._stats(stat)
+        shown = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line) if text is not None else {}
+        return int(shown[stat]) if stat in shown else None
+
+    def _stats(self, containing: str) -> str | None:
         import httpx
 
         url = f"http://{self.settings.host}:{self.settings.envoy_admin_port}/stats"
         try:
-            text = httpx.get(url, params={"filter": "version_text"}, timeout=2).text
+            return httpx.get(url, params={"filter": containing}, timeout=2).text
         except httpx.HTTPError:
+            return None
+
+    def applied(self) -> bool:
+        """Whether the running Envoy has taken the files as they are now. False also when it does not run."""
+        text = self._stats("version_text")
+        if text is None:
             return False
         wanted = [json.loads((self.folder / name).read_text())["version_info"] for name in _VERSION_OF]
         shown = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)

@@ -9,6 +9,8 @@ from serving.errors import ClearwayError
 
 # Addresses one arm whatever the weights are: for smoke tests, from this machine only.
 ARM_HEADER = "x-clearway-arm"
+# On answers: the arm that was drawn (``ARM_HEADER``), and the split by which, as ``<rollout>:<percent>``.
+SPLIT_HEADER = "x-clearway-split"
 
 
 class RoutingError(ClearwayError):
@@ -25,14 +27,21 @@ class Router(Protocol):
     def set_arms(self, arms: Mapping[str, str]) -> None:
         """All arms there are, each with its ``host:port``. An arm that weights still name cannot be left out."""
 
-    def set_weights(self, model: str, weights: Mapping[str, int]) -> None:
-        """Split a model's traffic in proportion to ``weights``; an empty mapping removes the model."""
+    def set_weights(self, model: str, weights: Mapping[str, int], split: str | None = None) -> None:
+        """Split a model's traffic in proportion to ``weights``; an empty mapping removes the model.
+
+        Args:
+            split: names this split, as ``<rollout>:<percent>``; answers carry it in ``SPLIT_HEADER``.
+        """
 
     def arms(self) -> dict[str, str]:
         """The arms as last set."""
 
     def weights(self) -> dict[str, dict[str, int]]:
         """The weights as last set, by model."""
+
+    def active(self, arm: str) -> int | None:
+        """Requests that the arm is answering now; None when the router does not say."""
 
     def applied(self) -> bool:
         """Whether traffic follows what was last set."""

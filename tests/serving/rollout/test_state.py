@@ -89,8 +89,41 @@ def test_the_way_back_is_a_release_of_the_previous_version() -> None:
 
 
 def test_without_keep_previous_only_the_new_arm_runs() -> None:
-    state = fold("m", [*release("1", 1), *release("2", 2, others=["m-v1"], keep_previous=False)])
-    assert (list(state.arms), state.weights, state.previous) == (["m-v2"], {"m-v2": 100}, None)
+    log = [*release("1", 1), *release("2", 2, others=["m-v1"], keep_previous=False)]
+    draining = fold("m", log)
+    assert (list(draining.arms), list(draining.draining), draining.previous) == (["m-v1", "m-v2"], ["m-v1"], None)
+    state = fold("m", [*log, {"type": "drained", "rollout": "", "arm": "m-v1"}])
+    assert (list(state.arms), state.weights, state.draining) == (["m-v2"], {"m-v2": 100}, {})
+
+
+def under_gates(*entries: dict[str, object]) -> list[dict[str, object]]:
+    """Version 1 is stable, version 2 stands at 10%, then what is given."""
+    log = [*release("1", 1), *release("2", 2, others=["m-v1"])[:4]]
+    log[-4]["plan"]["steps"] = [{"weight": 10}, {"weight": 50}, {"weight": 100}]  # type: ignore[index]
+    stepped = {"type": "stepped", "step": 0, "weights": {"m-v1": 90, "m-v2": 10}, "elapsed_s": 0.0}
+    return [*log, *({"rollout": "r2", "at": "-", **e} for e in (stepped, *entries))]
+
+
+def test_a_canary_that_is_rolled_back_gives_all_traffic_back_and_drains() -> None:
+    state = fold("m", under_gates())
+    assert (state.running and state.running.percent, state.weights) == (10, {"m-v1": 90, "m-v2": 10})
+    state = fold("m", under_gates({"type": "rolled_back", "reason": "errors", "record": {}, "elapsed_s": 9.0}))
+    assert (state.weights, state.draining, state.stable) == ({"m-v1": 100, "m-v2": 0}, {"m-v2": "r2"}, "m-v1")
+    assert set(state.arms) == {"m-v1", "m-v2"}
+    assert state.running is None
+
+
+def test_a_canary_is_held_and_goes_on_with_its_clock() -> None:
+    held = {"type": "held", "reason": "undecided", "elapsed_s": 40.0}
+    rollout = fold("m", under_gates(held)).running
+    assert rollout is not None
+    assert (rollout.phase, rollout.stopped, rollout.elapsed_s, rollout.step_elapsed_s) == (
+        "stepped", "held: undecided", 40.0, 0.0,
+    )  # fmt: skip
+    resumed = {"type": "resumed", "reason": "go on", "by": "me", "command": "c1", "elapsed_s": 50.0}
+    rollout = fold("m", under_gates(held, resumed)).running
+    assert rollout is not None
+    assert (rollout.stopped, rollout.commands) == (None, {"c1"})
 
 
 def test_an_arm_that_moved_has_its_new_port_and_an_unknown_entry_is_refused() -> None:

@@ -19,7 +19,7 @@ def test_arms_with_weight_share_traffic_and_all_arms_can_be_addressed() -> None:
     (split,) = [
         r["route"]["weighted_clusters"]["clusters"] for r in routes if "weighted_clusters" in r.get("route", {})
     ]
-    assert split == [{"name": "m-v1", "weight": 90}, {"name": "m-v2", "weight": 10}]
+    assert [(arm["name"], arm["weight"]) for arm in split] == [("m-v1", 90), ("m-v2", 10)]
     retries = {r["route"]["retry_policy"]["retry_on"] for r in routes if "route" in r}
     assert retries == {"connect-failure"}
 
@@ -39,3 +39,16 @@ def test_the_version_is_that_of_the_content() -> None:
 def test_names_are_resolved_and_addresses_are_not() -> None:
     found = config.clusters({"a": "127.0.0.1:1", "b": "arm.models.svc:80"})["resources"]
     assert [cluster["type"] for cluster in found] == ["STATIC", "STRICT_DNS"]
+
+
+def test_answers_are_stamped_with_arm_and_split() -> None:
+    (resource,) = config.routes({"m": {"m-v1": 90, "m-v2": 10}}, {"m": "r-1:10"})["resources"]
+    routes = resource["virtual_hosts"][0]["routes"]
+    (drawn,) = [
+        r["route"]["weighted_clusters"]["clusters"] for r in routes if "weighted_clusters" in r.get("route", {})
+    ]
+    for arm in drawn:
+        stamps = {h["header"]["key"]: h["header"]["value"] for h in arm["response_headers_to_add"]}
+        assert stamps == {"x-clearway-arm": arm["name"], "x-clearway-split": "r-1:10"}
+    addressed = [r for r in routes if "cluster" in r.get("route", {})]
+    assert all(len(r["response_headers_to_add"]) == 1 for r in addressed), "a smoke test is part of no split"

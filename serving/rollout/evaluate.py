@@ -1,0 +1,213 @@
+"""The gates of one rollout, fed with observations. Pure: the same observations always give the same look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from serving.rollout.evidence import Evidence, RunningMean, SampleRatio
+from serving.rollout.gates import LatencyGate, ScalarGate
+from serving.rollout.observations import Observation
+from serving.rollout.plan import HIGHEST_COMPARED_WEIGHT, ReleasePlan
+
+# Answers of stable from which its latency's quantiles are frozen, and how many at the most.
+BASELINE_REQUESTS, BASELINE_MOST = 100, 1000
+
+
+@dataclass(frozen=True)
+class GateLook:
+    """What one gate says now.
+
+    Attributes:
+        rollback: e-value against "within the rollback margin".
+        promote: e-value against "worse by the promotion margin or more".
+        new, stable: mean outcome of each arm, in the gate's own unit (a share for errors and latency); None before one.
+        new_count, stable_count: requests that the gate has counted.
+    """
+
+    rollback: float
+    promote: float
+    new: float | None
+    stable: float | None
+    new_count: int
+    stable_count: int
+
+
+@dataclass(frozen=True)
+class Look:
+    """All gates of a rollout at one moment.
+
+    Attributes:
+        gates: by name.
+        combined: average of the gates' rollback evidence, weighted by their shares of alpha.
+        sample_ratio: evidence that the split is not the declared one.
+        new_count: requests that the new version has answered under gates.
+        by_percent: the same by the split's percent.
+        awaiting: what the latency gates still wait for, or None.
+    """
+
+    gates: dict[str, GateLook]
+    combined: float
+    sample_ratio: float
+    new_count: int
+    stable_count: int
+    by_percent: dict[int, int]
+    awaiting: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for the log and for people."""
+        return {
+            "combined": self.combined,
+            "sample_ratio": self.sample_ratio,
+            "new_requests": self.new_count,
+            "stable_requests": self.stable_count,
+            "gates": {name: vars(gate) for name, gate in self.gates.items()},
+        }
+
+
+@dataclass
+class _Gate:
+    evidence: Evidence
+    centre: float | RunningMean
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    counts: list[int] = field(default_factory=lambda: [0, 0])
+    scale: tuple[float, float] = (0.0, 1.0)  # an outcome in [0, 1] times the second plus the first is the measure
+
+    def take(self, at: list[float], new: list[bool], weight: list[float], outcome: list[float]) -> None:
+        y, is_new = np.array(outcome), np.array(new)
+        centre = self.centre.before(y) if isinstance(self.centre, RunningMean) else np.full(len(y), self.centre)
+        self.evidence.update(np.array(at), is_new, np.array(weight), y, centre)
+        for which, mask in enumerate((~is_new, is_new)):
+            self.sums[which] += float(y[mask].sum())
+            self.counts[which] += int(mask.sum())
+
+    def look(self) -> GateLook:
+        low, width = self.scale
+        stable, new = (low + width * s / c if c else None for s, c in zip(self.sums, self.counts, strict=True))
+        compared = all(self.counts)  # what only one arm reports is compared with nothing
+        rollback, promote = (self.evidence.rollback, self.evidence.promote) if compared else (1.0, 1.0)
+        return GateLook(rollback, promote, new, stable, self.counts[1], self.counts[0])
+
+
+class Evaluation:
+    """Judges one rollout.
+
+    Args:
+        arm: the new version's arm; every other arm is stable.
+        baseline: ``{"at": seconds, "slow": {gate: ms}}`` as frozen before, when the rollout is taken up again.
+        rollout: id; observations of another are passed over.
+    """
+
+    def __init__(self, plan: ReleasePlan, rollout: str, arm: str, baseline: dict[str, Any] | None = None) -> None:
+        self.plan, self.rollout, self.arm, self.baseline = plan, rollout, arm, baseline
+        self._latency = {g.name: g for g in plan.gates.latency}
+        self._scalars = {g.name: g for g in plan.gates.scalars}
+        self._gates = {name: self._gate(name) for name in plan.gates.names}
+        self._ratio = SampleRatio()
+        self._by_percent: dict[int, int] = {}
+        self._counts = [0, 0]
+        self._stable_times: dict[str, list[float]] = {g.measure: [] for g in plan.gates.latency}
+
+    def _gate(self, name: str) -> _Gate:
+        gates, restart = self.plan.gates, self.plan.restart_s
+        if name in self._latency:
+            latency = self._latency[name]
+            evidence = Evidence(latency.rollback_margin, latency.promote_margin, restart)
+            return _Gate(evidence, 1 - latency.quantile)
+        if name in self._scalars:
+            scalar = self._scalars[name]
+            low, high = scalar.bounds
+            width = high - low
+            evidence = Evidence(
+                scalar.rollback_margin / width, scalar.promote_margin / width, restart, failure_bet=False
+            )
+            return _Gate(evidence, RunningMean(), scale=(low, width) if scalar.worse == "higher" else (high, -width))
+        return _Gate(Evidence(gates.errors.rollback_margin, gates.errors.promote_margin, restart), 0.0)
+
+    def prepare(self, before: Sequence[Observation]) -> None:
+        """Let the latency's baseline begin with answers of stable from before the rollout."""
+        for observation in before:
+            self._keep_time(observation)
+        self._freeze(before[-1].at if before else 0.0)
+
+    def _keep_time(self, observation: Observation) -> None:
+        if self.baseline is None and observation.status < 500:
+            for measure, times in self._stable_times.items():
+                if measure in observation.measures:
+                    times.append(observation.measures[measure])
+                    del times[:-BASELINE_MOST]
+
+    def _freeze(self, at: float) -> None:
+        if self.baseline is None and all(len(t) >= BASELINE_REQUESTS for t in self._stable_times.values()):
+            slow = {
+                name: float(np.quantile(self._stable_times[g.measure], g.quantile)) for name, g in self._latency.items()
+            }
+            self.baseline = {"at": at, "slow": slow, "requests": {m: len(t) for m, t in self._stable_times.items()}}
+
+    def take(self, observations: Sequence[Observation]) -> None:
+        """Take observations in their order."""
+        rows: dict[str, tuple[list[float], list[bool], list[float], list[float]]] = {}
+        drawn: list[bool] = []
+        weights: list[float] = []
+        for o in observations:
+            if o.rollout != self.rollout or o.percent is None or not 0 < o.percent <= HIGHEST_COMPARED_WEIGHT:
+                continue
+            new, weight = o.arm == self.arm, o.percent / 100
+            drawn.append(new)
+            weights.append(weight)
+            self._counts[new] += 1
+            if new:
+                self._by_percent[o.percent] = self._by_percent.get(o.percent, 0) + 1
+            for name, outcome in self._outcomes(o):
+                at, who, w, y = rows.setdefault(name, ([], [], [], []))
+                at.append(o.at)
+                who.append(new)
+                w.append(weight)
+                y.append(outcome)
+            if not new:
+                self._keep_time(o)
+                self._freeze(o.at)
+        self._ratio.update(np.array(drawn, dtype=bool), np.array(weights))
+        for name, (at, who, w, y) in rows.items():
+            self._gates[name].take(at, who, w, y)
+
+    def _outcomes(self, o: Observation) -> list[tuple[str, float]]:
+        """The outcome of a request at each gate that counts it, in [0, 1], higher is worse."""
+        failed = o.status >= 500
+        found = [("errors", float(failed))]
+        if failed:
+            return found
+        if self.baseline is not None and o.at > self.baseline["at"]:
+            for name, latency in self._latency.items():
+                if latency.measure in o.measures:
+                    found.append((name, self._slow(latency, name, o)))
+        for name, scalar in self._scalars.items():
+            if scalar.measure in o.measures:
+                found.append((name, _bounded(scalar, o.measures[scalar.measure])))
+        return found
+
+    def _slow(self, gate: LatencyGate, name: str, o: Observation) -> float:
+        assert self.baseline is not None
+        allowance = 1 + gate.slower if o.arm == self.arm else 1.0
+        return float(o.measures[gate.measure] / allowance > self.baseline["slow"][name])
+
+    def look(self) -> Look:
+        """The gates as they are now; may be asked for at any time, any number of times."""
+        gates = {name: gate.look() for name, gate in self._gates.items()}
+        combined = sum(share * gates[name].rollback for name, share in self.plan.gates.shares.items())
+        awaiting = None
+        if self.baseline is None and self._latency:
+            fewest = min(len(t) for t in self._stable_times.values())
+            awaiting = f"{BASELINE_REQUESTS} answers of stable to know its latency by, {fewest} so far"
+        return Look(
+            gates, combined, self._ratio.value, self._counts[1], self._counts[0], dict(self._by_percent), awaiting
+        )
+
+
+def _bounded(gate: ScalarGate, value: float) -> float:
+    low, high = gate.bounds
+    share = (min(max(value, low), high) - low) / (high - low)
+    return share if gate.worse == "higher" else 1 - share

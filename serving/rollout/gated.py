@@ -1,0 +1,163 @@
+"""Rollouts under gates: feeds the evidence, logs the decisions. Part of the controller, apart from its other steps."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from serving.rollout import commands
+from serving.rollout.decide import Decision, decide
+from serving.rollout.evaluate import BASELINE_MOST, Evaluation, Look
+from serving.rollout.observations import Observation, ObservationTail, prune
+from serving.rollout.plan import ReleasePlan, parse_plan
+from serving.rollout.state import ModelState, Rollout
+from serving.settings import Settings
+
+log = logging.getLogger(__name__)
+TIMELINE_SECONDS, PRUNE_SECONDS, KEEP_SECONDS, BEFORE_SECONDS = 1.0, 60.0, 3600.0, 900.0
+
+Append = Callable[..., None]
+
+
+class Gated:
+    """Holds the evaluation of each rollout that is under gates.
+
+    All that it knows is in the rollout log and in the observations, so that another controller comes to the same.
+
+    Args:
+        append: writes an entry to the rollout log: ``append(model, kind, rollout, **data)``.
+        roll_back: ends a rollout: ``roll_back(state, rollout, reason, **data)``.
+    """
+
+    def __init__(self, settings: Settings, append: Append, roll_back: Append) -> None:
+        self._settings, self._append, self._roll_back = settings, append, roll_back
+        self._tail = ObservationTail(settings)
+        self._evaluations: dict[str, Evaluation] = {}
+        self._recent: dict[tuple[str, str], deque[Observation]] = {}
+        self._seen: dict[tuple[str, int], float] = {}
+        self._drawn: dict[str, float] = {}
+        self._pruned = 0.0
+
+    def feed(self, states: list[ModelState]) -> None:
+        """Take in what was observed since the last tick."""
+        running = [s.running for s in states if s.running is not None and s.running.percent is not None]
+        for rollout in running:
+            self._evaluation(rollout)
+        for ident in set(self._evaluations) - {r.id for r in running}:
+            del self._evaluations[ident]
+        by_rollout: dict[str, list[Observation]] = {}
+        for observation in self._tail.read():
+            if observation.rollout in self._evaluations:
+                by_rollout.setdefault(observation.rollout, []).append(observation)
+            recent = self._recent.setdefault((observation.model, observation.arm), deque(maxlen=BASELINE_MOST))
+            recent.append(observation)
+        for ident, found in by_rollout.items():
+            self._evaluations[ident].take(found)
+        if not running and time.monotonic() - self._pruned > PRUNE_SECONDS:
+            # Never during a rollout: a controller that starts anew reads it from its beginning.
+            self._pruned = time.monotonic()
+            prune(self._settings, KEEP_SECONDS)
+
+    def _evaluation(self, rollout: Rollout) -> Evaluation:
+        if rollout.id not in self._evaluations:
+            assert rollout.arm is not None
+            plan = parse_plan(rollout.plan, rollout.id)
+            evaluation = Evaluation(plan, rollout.id, rollout.arm, rollout.baseline)
+            for (model, arm), recent in self._recent.items():
+                if model == rollout.model and arm != rollout.arm:
+                    since = time.time() - BEFORE_SECONDS
+                    evaluation.prepare([o for o in recent if o.at > since and o.rollout != rollout.id])
+            self._evaluations[rollout.id] = evaluation
+        return self._evaluations[rollout.id]
+
+    def begin(self, state: ModelState, rollout: Rollout) -> None:
+        """From a passed smoke test to the first step."""
+        self._step(state, rollout, 0, "the smoke test passed", None, elapsed=0.0)
+
+    def _step(
+        self, state: ModelState, rollout: Rollout, step: int, why: str, look: Look | None, elapsed: float, **more: Any
+    ) -> None:
+        percent = rollout.plan["steps"][step]["weight"]
+        assert rollout.arm is not None
+        assert state.stable is not None
+        weights = {**dict.fromkeys(state.weights, 0), state.stable: 100 - percent, rollout.arm: percent}
+        kind = "switched" if percent == 100 else "stepped"
+        evidence = {"evidence": look.as_json()} if look is not None else {}
+        self._append(
+            state.model, kind, rollout.id, step=step, weights=weights, why=why, elapsed_s=elapsed, **evidence, **more
+        )
+
+    def elapsed(self, rollout: Rollout) -> float:
+        """Seconds under gates. Of a time in which no controller ran nothing counts, nor of a clock that jumps."""
+        key = (rollout.id, len(rollout.entries))
+        return rollout.elapsed_s + time.monotonic() - self._seen.setdefault(key, time.monotonic())
+
+    def move(self, state: ModelState, rollout: Rollout) -> None:
+        """One tick of a rollout under gates."""
+        assert rollout.step is not None
+        evaluation = self._evaluation(rollout)
+        plan, elapsed = evaluation.plan, self.elapsed(rollout)
+        if rollout.baseline is None and evaluation.baseline is not None:
+            self._append(state.model, "baselined", rollout.id, baseline=evaluation.baseline, elapsed_s=elapsed)
+            return
+        look = evaluation.look()
+        self._draw(rollout, look, elapsed)
+        decision = decide(plan, rollout.step, elapsed - rollout.step_elapsed_s, elapsed, rollout.stopped, look)
+        self._carry_out(state, rollout, plan, decision, look, elapsed)
+
+    def _carry_out(
+        self, state: ModelState, rollout: Rollout, plan: ReleasePlan, decision: Decision, look: Look, elapsed: float
+    ) -> None:
+        assert rollout.step is not None
+        if decision.action == "roll_back":
+            self._roll_back(state, rollout, decision.why, evidence=look.as_json(), elapsed_s=elapsed)
+        elif decision.action == "hold":
+            self._append(
+                state.model, "held", rollout.id, reason=decision.why, evidence=look.as_json(), elapsed_s=elapsed
+            )
+        elif decision.action in ("advance", "promote"):
+            self._step(state, rollout, rollout.step + 1, decision.why, look, elapsed)
+
+    def obey(self, state: ModelState, rollout: Rollout, command: commands.Command) -> None:
+        """Carry out a command, or say in the log why not."""
+        elapsed = self.elapsed(rollout)
+        said = {"command": command.id, "by": command.by, "reason": command.reason, "elapsed_s": elapsed}
+        gated = rollout.percent is not None
+        look = self._evaluations[rollout.id].look() if rollout.id in self._evaluations else None
+        if command.action == "pause" and gated and rollout.stopped is None:
+            self._append(state.model, "paused", rollout.id, **said)
+        elif command.action == "resume" and rollout.stopped is not None:
+            self._append(state.model, "resumed", rollout.id, **said)
+        elif command.action == "promote" and gated:
+            last = len(rollout.plan["steps"]) - 1
+            del said["elapsed_s"]
+            self._step(state, rollout, last, f"promoted by {command.by}: {command.reason}", look, elapsed, **said)
+        elif command.action == "abort" and rollout.phase not in ("switched", "aliased"):
+            evidence = look.as_json() if look is not None else None
+            reason = f"aborted by {command.by}: {said.pop('reason')}"
+            self._roll_back(state, rollout, reason, evidence=evidence, **said)
+        else:
+            why = f"a rollout that is {rollout.stopped or rollout.phase} cannot {command.action}"
+            self._append(state.model, "command_refused", rollout.id, action=command.action, why=why, **said)
+
+    def _draw(self, rollout: Rollout, look: Look, elapsed: float) -> None:
+        """A point of the timeline, for people; it decides nothing, so that it may be lost."""
+        if time.monotonic() - self._drawn.get(rollout.id, float("-inf")) < TIMELINE_SECONDS:
+            return
+        self._drawn[rollout.id] = time.monotonic()
+        point = {"at": time.time(), "elapsed_s": round(elapsed, 2), "percent": rollout.percent, **look.as_json()}
+        try:
+            with timeline_file(self._settings, rollout.model, rollout.id).open("a") as file:
+                file.write(json.dumps(point) + "\n")
+        except OSError as error:
+            log.warning("timeline of %s is not written: %s", rollout.id, error)
+
+
+def timeline_file(settings: Settings, model: str, rollout: str) -> Path:
+    """Where the points of a rollout's timeline lie, one JSON line a second."""
+    return settings.rollouts / model / f"{rollout}.timeline.jsonl"

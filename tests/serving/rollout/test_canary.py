@@ -1,0 +1,160 @@
+"""Canaries behind a real Envoy: a healthy one is promoted, a broken one leaves, people may step in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+
+import pytest
+
+from serving.errors import ClearwayError
+from serving.models.registry import CHAMPION, alias_version
+from serving.rollout import commands
+from serving.rollout.gated import timeline_file
+from serving.rollout.read import read_state
+from serving.routing.envoy import EnvoyRouter
+from serving.runtime.arms import PREFIX
+from tests.serving.models import toy
+from tests.serving.rollout.canary import Laptop, Users
+
+pytestmark = [pytest.mark.integration, pytest.mark.faults]
+
+
+@pytest.fixture(scope="module")
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
+    found = Laptop(toy.home(tmp_path_factory.mktemp("home"), versions=2))
+    try:
+        yield found
+    finally:
+        found.stop()
+
+
+@pytest.fixture(autouse=True)
+def healthy(laptop: Laptop) -> None:
+    laptop.faults("2")
+
+
+def gone(laptop: Laptop, version: str) -> None:
+    """The arm drains and its process ends."""
+    deadline = time.monotonic() + 40
+    while PREFIX + f"{toy.MODEL}-v{version}" in laptop.supervisor.status():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_version_that_fails_is_rolled_back_and_users_stay_with_stable(laptop: Laptop) -> None:
+    laptop.faults("2", fail=1.0)
+    with Users(laptop) as users:
+        rollout = laptop.done(laptop.submit("2"))
+        time.sleep(1.5)
+        after = len(users.answers)
+        time.sleep(1)
+        assert {status for _, _, status in users.answers[after:]} == {"200"}
+    assert rollout.phase == "rolled_back"
+    assert rollout.reason is not None
+    assert "gate errors: 1 on the new version against 0 on stable" in rollout.reason
+    assert rollout.record is not None
+    assert rollout.record["evidence"]["combined"] >= 100
+    decided = datetime.fromisoformat(rollout.entries[-1]["at"]).timestamp()
+    late = [at for at, _, status in users.answers if status == "502" and at > decided + 1]
+    assert not late
+    assert users.statuses["502"] <= 12, "a step of 10% shows it by a handful of answers"
+    assert EnvoyRouter(laptop.settings).weights()[toy.MODEL][f"{toy.MODEL}-v1"] == 100
+    assert alias_version(toy.MODEL, CHAMPION, laptop.settings) == "1"
+    gone(laptop, "2")
+    assert read_state(toy.MODEL, laptop.settings).weights == {f"{toy.MODEL}-v1": 100}
+
+
+def test_a_version_that_dies_on_its_first_request_is_rolled_back(laptop: Laptop) -> None:
+    laptop.faults("2", die=True)
+    with Users(laptop) as users:
+        rollout = laptop.done(laptop.submit("2"))
+    assert rollout.phase == "rolled_back"
+    assert "gate errors" in str(rollout.reason)
+    assert set(users.statuses) <= {"200", "503"}
+    gone(laptop, "2")
+
+
+def test_a_slow_version_is_rolled_back(laptop: Laptop) -> None:
+    laptop.faults("2", slow_ms=300)
+    with Users(laptop) as users:
+        rollout = laptop.done(laptop.submit("2"))
+    assert rollout.phase == "rolled_back"
+    assert "gate latency_p90" in str(rollout.reason)
+    assert set(users.statuses) == {"200"}
+    gone(laptop, "2")
+
+
+def test_nonsense_given_fast_is_rolled_back_by_what_the_server_says_of_itself(laptop: Laptop) -> None:
+    laptop.faults("2", nonsense=True)
+    gates = {"latency": [], "scalars": [{"measure": "invalid", "promote_margin": 0.1}]}
+    with Users(laptop):
+        rollout = laptop.done(laptop.submit("2", gates=gates))
+    assert rollout.phase == "rolled_back"
+    assert "gate invalid: 1 on the new version against 0 on stable" in str(rollout.reason)
+    gone(laptop, "2")
+
+
+def test_a_measure_that_only_one_version_reports_is_no_evidence(laptop: Laptop) -> None:
+    laptop.faults("1", measured=False)
+    gates = {"latency": [], "scalars": [{"measure": "invalid", "promote_margin": 0.1}]}
+    try:
+        with Users(laptop):
+            ident = laptop.submit("2", gates=gates, deadline_s=6)
+            assert "gate invalid: only one of the versions reported" in str(laptop.held(ident).stopped)
+    finally:
+        laptop.faults("1")
+    commands.send(toy.MODEL, "abort", "somebody", "it cannot be compared", laptop.settings)
+    assert laptop.done(ident).phase == "rolled_back"
+    gone(laptop, "2")
+
+
+def test_without_traffic_it_holds_and_a_person_decides(laptop: Laptop) -> None:
+    ident = laptop.submit("2", deadline_s=1.5)
+    held = laptop.held(ident)
+    assert "undecided after" in str(held.stopped)
+    assert "needs 5 requests on the new version, 0 so far" in str(held.stopped)
+    commands.send(toy.MODEL, "abort", "somebody", "nobody is there to ask it", laptop.settings)
+    rollout = laptop.done(ident)
+    assert rollout.reason == "aborted by somebody: nobody is there to ask it"
+    assert rollout.entries[-1]["by"] == "somebody"
+    gone(laptop, "2")
+
+
+def test_a_healthy_version_is_paused_resumed_and_promoted(laptop: Laptop) -> None:
+    with Users(laptop, 60) as users:
+        ident = laptop.submit("2")
+        laptop.until(ident, "stepped", step=0)
+        commands.send(toy.MODEL, "pause", "somebody", "lunch", laptop.settings)
+        laptop.held(ident, 10)
+        time.sleep(3)
+        assert laptop.rollout(ident).step == 0, "a paused rollout takes no step"
+        with pytest.raises(ClearwayError, match="abort it"):
+            commands.roll_back(toy.MODEL, "somebody", "why not", laptop.settings)
+        commands.send(toy.MODEL, "resume", "somebody", "back", laptop.settings)
+        rollout = laptop.done(ident, 180)
+    assert rollout.phase == "completed"
+    assert set(users.statuses) == {"200"}
+    kinds = [e["type"] for e in rollout.entries]
+    assert [k for k in kinds if k != "baselined"] == [
+        "submitted", "starting", "ready", "smoked", "stepped", "paused", "resumed", "stepped", "switched", "aliased",
+        "completed",
+    ]  # fmt: skip
+    assert kinds.count("baselined") == 1
+    assert rollout.record is not None
+    assert rollout.record["approved_by"] == "the plan's gates"
+    assert all(gate["promote"] >= 20 for gate in rollout.record["evidence"]["gates"].values())
+    assert [s["percent"] for s in rollout.record["steps"] if s["percent"]] == [10, 50, 100]
+    assert alias_version(toy.MODEL, CHAMPION, laptop.settings) == "2"
+    assert len(timeline_file(laptop.settings, toy.MODEL, ident).read_text().splitlines()) > 3
+    with pytest.raises(ClearwayError, match="no rollout of model wilting is under way"):
+        commands.send(toy.MODEL, "pause", "somebody", "too late", laptop.settings)
+
+
+def test_the_way_back_is_one_command(laptop: Laptop) -> None:
+    assert read_state(toy.MODEL, laptop.settings).stable == f"{toy.MODEL}-v2"
+    rollout = laptop.done(commands.roll_back(toy.MODEL, "somebody", "a complaint", laptop.settings))
+    assert (rollout.phase, rollout.version) == ("completed", "1")
+    assert rollout.record is not None
+    assert rollout.record["requested_by"] == "somebody"

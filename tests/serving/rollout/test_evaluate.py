@@ -1,0 +1,120 @@
+"""Observations become outcomes at gates; the same observations give the same look, however they arrive."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from serving.rollout.evaluate import BASELINE_REQUESTS, Evaluation
+from serving.rollout.observations import Observation
+from serving.rollout.plan import ReleasePlan, parse_plan
+
+NEW, STABLE = "wilting-v2", "wilting-v1"
+
+
+def plan(**gates: Any) -> ReleasePlan:
+    return parse_plan({"model": "wilting", "version": "2", "strategy": "canary", "gates": gates}, "the test's plan")
+
+
+def seen(number: int, arm: str, status: int = 200, percent: int | None = 20, **measures: float) -> Observation:
+    return Observation(1000.0 + number, f"r-{number}", "wilting", arm, status, "r", percent, measures)
+
+
+def traffic(count: int, seed: int = 1, percent: int = 20, slow: float = 1.0, fail: float = 0.0) -> list[Observation]:
+    rng = random.Random(seed)
+    found = []
+    for number in range(count):
+        arm = NEW if rng.random() < percent / 100 else STABLE
+        status = 500 if arm == NEW and rng.random() < fail else 200
+        latency = rng.lognormvariate(2, 0.4) * (slow if arm == NEW else 1.0)
+        found.append(seen(number, arm, status, percent, latency_ms=latency, refused=0.0))
+    return found
+
+
+def test_batches_and_a_second_life_do_not_matter() -> None:
+    """A controller that was killed reads everything anew, with the baseline that the log has."""
+    observations = traffic(1500, slow=1.3, fail=0.02)
+    whole = Evaluation(plan(), "r", NEW)
+    for one in observations:
+        whole.take([one])
+    assert whole.baseline is not None
+    again = Evaluation(plan(), "r", NEW, whole.baseline)
+    again.take(observations[:700])
+    again.look()
+    again.take(observations[700:])
+    a, b = whole.look(), again.look()
+    assert a.by_percent == b.by_percent
+    assert (a.new_count, a.stable_count) == (b.new_count, b.stable_count)
+    for name, gate in a.gates.items():
+        assert b.gates[name].rollback == pytest.approx(gate.rollback, rel=1e-9)
+        assert b.gates[name].promote == pytest.approx(gate.promote, rel=1e-9)
+        assert b.gates[name].new_count == gate.new_count
+
+
+def test_what_is_not_of_this_comparison_counts_nothing() -> None:
+    evaluation = Evaluation(plan(), "r", NEW)
+    evaluation.take([
+        Observation(1.0, "a", "wilting", NEW, 500, "another", 20),
+        Observation(1.0, "b", "wilting", NEW, 500, None, None),
+        seen(3, NEW, 500, percent=100),
+        seen(4, NEW, 500, percent=0),
+    ])  # fmt: skip
+    look = evaluation.look()
+    assert (look.new_count, look.stable_count, look.combined) == (0, 0, 1)
+
+
+def test_errors_are_of_the_service_and_refusals_of_the_request() -> None:
+    evaluation = Evaluation(plan(latency=[]), "r", NEW)
+    evaluation.take([seen(n, STABLE, 200, refused=0.0) for n in range(10)])
+    evaluation.take([seen(11, NEW, 422, refused=1.0), seen(12, NEW, 503), seen(13, NEW, 200, refused=0.0)])
+    gates = evaluation.look().gates
+    assert gates["errors"].new == pytest.approx(1 / 3)
+    assert gates["refused"].new == 0.5, "a failed request says nothing of refusals"
+
+
+def test_the_baseline_is_frozen_from_stable_before_and_during() -> None:
+    evaluation = Evaluation(plan(), "r", NEW)
+    half = BASELINE_REQUESTS // 2
+    evaluation.prepare([seen(n, STABLE, percent=None, latency_ms=float(n)) for n in range(half)])
+    assert evaluation.baseline is None
+    assert "answers of stable to know its latency by, 50 so far" in str(evaluation.look().awaiting)
+    evaluation.take([seen(half + n, STABLE, latency_ms=float(half + n)) for n in range(half)])
+    assert evaluation.baseline is not None
+    assert evaluation.baseline["slow"]["latency_p95"] == pytest.approx(94.05)
+    evaluation.take([seen(500 + n, STABLE, latency_ms=1e6) for n in range(500)])
+    assert evaluation.baseline["slow"]["latency_p95"] == pytest.approx(94.05), "frozen is frozen"
+    assert evaluation.look().gates["latency_p95"].stable_count == 500
+
+
+def test_a_declared_slowdown_counts_as_none() -> None:
+    slow, allowed = (
+        Evaluation(plan(latency=[{"slower": s, "promote_margin": 0.1}], scalars=[]), "r", NEW) for s in (0.0, 0.5)
+    )
+    observations = traffic(4000, slow=1.45)
+    for evaluation in (slow, allowed):
+        evaluation.take(observations)
+    assert slow.look().gates["latency_p95"].rollback > 1000
+    assert allowed.look().gates["latency_p95"].rollback < 20
+    assert allowed.look().gates["latency_p95"].promote > 20
+
+
+def test_a_scalar_is_bounded_and_has_a_direction() -> None:
+    gate = {"measure": "score", "bounds": [0, 10], "worse": "lower", "promote_margin": 1}
+    evaluation = Evaluation(plan(latency=[], scalars=[gate]), "r", NEW)
+    rng = random.Random(2)
+    for number in range(2000):
+        new = rng.random() < 0.2
+        evaluation.take([seen(number, NEW if new else STABLE, score=4.0 if new else 99.0)])
+    found = evaluation.look().gates["score"]
+    assert (found.new, found.stable) == (pytest.approx(4), pytest.approx(10))
+    assert found.rollback > 1e6
+
+
+def test_what_only_one_version_reports_is_no_evidence() -> None:
+    gate = {"measure": "score", "promote_margin": 0.1}
+    evaluation = Evaluation(plan(latency=[], scalars=[gate]), "r", NEW)
+    evaluation.take([seen(n, NEW, score=0.0) for n in range(300)])
+    found = evaluation.look().gates["score"]
+    assert (found.rollback, found.promote, found.new_count, found.stable_count) == (1, 1, 300, 0)
