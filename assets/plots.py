@@ -25,7 +25,7 @@ def version_plots(
         months: as ``scores.by_period`` gives them.
         importance: total gain by input.
     """
-    figure, axes = _figure(1, 3, (13.5, 3.8))
+    made, axes = figure(1, 3, (13.5, 3.8))
     mean, share, _ = (np.array(x) for x in zip(*reliability(labels, probabilities, 20), strict=True))
     top = max(mean.max(), share.max()) * 1.05
     axes[0].plot([0, top], [0, top], color=MUTED, lw=1, ls="--", label="perfect")
@@ -43,35 +43,36 @@ def version_plots(
     axes[2].barh([n.replace("__", " ").replace("_", " ") for n, _ in best], [v for _, v in best], color=ACCENT)
     axes[2].set(title="Gain by input")
     axes[2].tick_params(axis="y", labelsize=7)
-    return {"evaluation": _png(figure)}
+    return {"evaluation": _png(made)}
 
 
 def line(title: str, x: list[str], series: dict[str, list[float | None]], unit: str = "") -> bytes:
     """One line chart over named positions."""
-    figure, axes = _figure(1, 1, (7.5, 2.8))
+    made, axes = figure(1, 1, (7.5, 2.8))
     for colour, (name, values) in zip((ACCENT, SECOND, MUTED, INK), series.items(), strict=False):
         axes[0].plot(x, [np.nan if v is None else v for v in values], "o-", color=colour, lw=1.6, ms=4, label=name)
     axes[0].set(title=title, ylabel=unit)
     if len(series) > 1:
         axes[0].legend(frameon=False, fontsize=8)
     axes[0].tick_params(axis="x", rotation=45)
-    return _png(figure)
+    return _png(made)
 
 
-def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Any]]:
+def figure(rows: int, columns: int, size: tuple[float, float], *, sharex: bool = False) -> tuple[Figure, list[Any]]:
+    """A figure in the house's style and its axes, row by row; ``size`` in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = np.atleast_1d(figure.subplots(rows, columns)).ravel().tolist()
+    made = Figure(figsize=size, dpi=110, layout="constrained")
+    FigureCanvasAgg(made)
+    axes = np.atleast_1d(made.subplots(rows, columns, sharex=sharex)).ravel().tolist()
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="y", color="#e4e7eb", lw=0.6)
         axis.set_axisbelow(True)
         axis.tick_params(labelsize=8, colors=INK)
         axis.title.set_fontsize(10)
-    return figure, axes
+    return made, axes
 
 
 def _png(figure: Figure) -> bytes:

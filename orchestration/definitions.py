@@ -13,6 +13,7 @@ from assets.domains import current_domain
 from orchestration.jobs import jobs
 from orchestration.profiles import executor, resources
 from orchestration.progress import progress_logger
+from orchestration.rollouts import rollout_command, rollouts_job, rollouts_sensor
 from orchestration.schedules import schedules
 from orchestration.sensors import automation_sensor, failure_sensor, landing_sensor
 from serving.settings import get_settings
@@ -23,7 +24,7 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 settings = get_settings()
 domain = current_domain()
-all_jobs = jobs(domain)
+all_jobs = [*jobs(domain), rollouts_job(domain)]
 by_name = {job.name: job for job in all_jobs}
 
 defs = dg.Definitions.merge(
@@ -33,8 +34,13 @@ defs = dg.Definitions.merge(
     training.definitions(domain),
     delivery.definitions(domain),
     dg.Definitions(
-        jobs=all_jobs,
-        sensors=[landing_sensor(domain, by_name["ingest"]), failure_sensor, automation_sensor()],
+        jobs=[*all_jobs, rollout_command],
+        sensors=[
+            landing_sensor(domain, by_name["ingest"]),
+            rollouts_sensor(domain, by_name["rollouts"]),
+            failure_sensor,
+            automation_sensor(),
+        ],
         schedules=schedules(by_name["publish_events"]),
         resources=resources(settings),
         executor=executor(settings),

@@ -16,12 +16,16 @@ from serving.rollout.submit import submit
 from serving.settings import Settings
 
 CHALLENGER = "challenger"
+# Beyond the plan's own times: starting, draining, the registry.
 PATIENCE_S = 300.0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a release; ``status`` is ``released`` or ``unchanged``."""
+    """What became of a release; ``status`` is ``released`` or ``unchanged``.
+
+    ``held`` says why the rollout waits for a person, ``picture`` is its timeline as PNG, when it was under gates.
+    """
 
     id: str
     version: str
@@ -31,6 +35,9 @@ class Outcome:
     plan: dict[str, Any]
     record: dict[str, Any] | None
     timeline: list[dict[str, Any]]
+    held: str | None = None
+    picture: bytes | None = None
+    reached: tuple[int, ...] = ()
 
 
 def release(model: str, plan_file: Path, settings: Settings, run_id: str, log: Callable[[str], None]) -> Outcome:
@@ -47,13 +54,14 @@ def release(model: str, plan_file: Path, settings: Settings, run_id: str, log: C
     if stable == challenger and state.running is None:
         done = [r for r in state.rollouts.values() if r.version == stable and r.phase == "completed"]
         log(f"{model}: version {stable} is stable already")
-        return _outcome(done[-1], "unchanged")
+        return _outcome(done[-1], "unchanged", settings)
     plan = read_plan(
         plan_file, version=challenger, requested_by=f"dagster run {run_id}", reason="the challenger passed its gates"
     )
     rollout_id = submit(plan, settings, rollout_id=f"{model}-v{challenger}-{run_id[:8]}")
     log(f"{model}: submitted rollout {rollout_id} of version {challenger}; stable is {stable or 'none'}")
-    return _outcome(wait_for(model, rollout_id, PATIENCE_S, settings), "released")
+    patience = PATIENCE_S + plan.ready_timeout_s + (plan.deadline_s if plan.strategy != "blue_green" else 0)
+    return _outcome(wait_for(model, rollout_id, patience, settings, until_held=True), "released", settings)
 
 
 def _challenger(model: str, settings: Settings) -> str:
@@ -69,8 +77,33 @@ def _challenger(model: str, settings: Settings) -> str:
         ) from error
 
 
-def _outcome(rollout: Rollout, status: str) -> Outcome:
-    timeline = [{"at": str(e.get("at", "-")), "entry": str(e["type"])} for e in rollout.entries]
+def _outcome(rollout: Rollout, status: str, settings: Settings) -> Outcome:
+    from assets.delivery.timeline import picture_of
+
     return Outcome(
-        rollout.id, rollout.version, rollout.phase, status, rollout.reason, rollout.plan, rollout.record, timeline
+        rollout.id,
+        rollout.version,
+        rollout.phase,
+        status,
+        rollout.reason,
+        rollout.plan,
+        rollout.record,
+        entries_in_words(rollout),
+        held=rollout.stopped if not rollout.done else None,
+        picture=picture_of(rollout, settings),
+        reached=tuple(e["weights"][rollout.arm] for e in rollout.entries if "weights" in e and rollout.arm is not None),
     )
+
+
+def entries_in_words(rollout: Rollout) -> list[dict[str, Any]]:
+    """The rollout's log as rows for people: when, what, at which weight, why, by whom."""
+    return [
+        {
+            "at": str(e.get("at", "-")),
+            "entry": str(e["type"]).replace("_", " "),
+            "weight": f"{e['weights'][rollout.arm]}%" if "weights" in e and rollout.arm is not None else "",
+            "why": str(e.get("why") or e.get("reason") or ""),
+            "by": str(e.get("by") or ""),
+        }
+        for e in rollout.entries
+    ]

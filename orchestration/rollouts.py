@@ -1,0 +1,77 @@
+"""Rollouts in Dagster: a sensor that shows what they do, and a job by which people step in."""
+
+import json
+from collections.abc import Iterator
+
+import dagster as dg
+from pydantic import Field
+
+from assets.delivery.assets import rollouts_key
+from assets.domains import Domain
+from orchestration.jobs import AssetJob
+from serving.rollout.log import RolloutLog
+from serving.settings import get_settings
+
+
+class RolloutCommand(dg.Config):
+    """What to tell a model's rollout, and why; both are kept in its log."""
+
+    model: str = Field(description="registered model")
+    action: str = Field(description="pause, resume, promote, abort, or roll_back to the version before the stable one")
+    reason: str = Field(description="for the record")
+
+
+@dg.op(description="Tells the rollout controller what a person decided.")
+def tell_rollout(context: dg.OpExecutionContext, config: RolloutCommand) -> None:
+    from serving.errors import ClearwayError
+    from serving.rollout import commands
+
+    by = f"dagster run {context.run_id}"
+    try:
+        if config.action == "roll_back":
+            ident = commands.roll_back(config.model, by, config.reason)
+        else:
+            ident = commands.send(config.model, config.action, by, config.reason).rollout
+    except ClearwayError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+    context.log.info(f"{config.model}: rollout {ident} is told to {config.action}")
+
+
+@dg.job(description="Pause, resume, promote or abort the rollout of a model, or go back to the version before.")
+def rollout_command() -> None:
+    tell_rollout()
+
+
+def rollouts_job(domain: Domain) -> AssetJob:
+    """The job that shows the rollouts of every model as they are."""
+    return dg.define_asset_job(
+        "rollouts",
+        selection=dg.AssetSelection.assets(*(rollouts_key(model) for model in domain.models)),
+        description="Show the rollouts of every model as they are now.",
+    )
+
+
+def rollouts_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
+    """Shows a model's rollouts again whenever its log has grown; the cursor is the length of each log."""
+
+    @dg.sensor(
+        name="rollouts",
+        job=job,
+        minimum_interval_seconds=15,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Shows rollouts again when something happened to them.",
+    )
+    def rollouts_that_moved(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        settings = get_settings()
+        before: dict[str, int] = json.loads(context.cursor or "{}")
+        logs = {model: RolloutLog(model, settings).path for model in domain.models}
+        now = {model: path.stat().st_size if path.exists() else 0 for model, path in logs.items()}
+        moved = [model for model in now if now[model] != before.get(model, 0)]
+        if moved:
+            names = "-".join(f"{model}:{now[model]}" for model in moved)
+            yield dg.RunRequest(run_key=names, asset_selection=[rollouts_key(model) for model in moved])
+        else:
+            yield dg.SkipReason("no rollout has moved")
+        context.update_cursor(json.dumps(now))
+
+    return rollouts_that_moved
