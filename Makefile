@@ -44,6 +44,9 @@ llm: install  ## vLLM in .venv-llm and a small model for it; optional: minutes, 
 run: install  ## Land the sample, run the life cycle, leave the service answering.
 	@$(BIN)/python -m orchestration.run
 
+rollouts: install  ## Canaries of a sound and of a broken version, with real requests; after run.
+	@$(BIN)/python -m orchestration.show_rollouts
+
 ui: install  ## Dagster's webserver and daemon, and MLflow's page.
 	@$(BIN)/python -m orchestration.ui
 

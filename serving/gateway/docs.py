@@ -122,6 +122,25 @@ ROLLOUT_COMMANDS: dict[str, Any] = {
         },
     },
 }
+OUTCOMES: dict[str, Any] = {
+    "summary": "Report what became known of answered requests: a loss, a cost, a complaint",
+    "description": (
+        'One object or a list: `{"request_id": "...", "measures": {"loss": 0.2}}`, with the id that the answer '
+        "carried in `x-request-id`. A gate of a running rollout that names the measure takes it in, once for a request."
+    ),
+    "tags": ["rollouts"],
+    "status_code": 202,
+    "responses": {
+        401: NO_KEY,
+        403: NO_SCOPE,
+        404: UNKNOWN,
+        422: _refusal("invalid_request", 'outcome 0: expected {"request_id": "...", "measures": {"name": number}}'),
+    },
+    "openapi_extra": {
+        **SECURITY,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
+    },
+}
 HEALTH: dict[str, Any] = {"summary": "Whether the gateway lives", "tags": ["operations"]}
 READY: dict[str, Any] = {
     "summary": "Whether the gateway can pass requests on",

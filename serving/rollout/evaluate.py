@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +11,13 @@ import numpy as np
 
 from serving.rollout.evidence import Evidence, RunningMean, SampleRatio
 from serving.rollout.gates import LatencyGate, ScalarGate
-from serving.rollout.observations import Observation
+from serving.rollout.observations import Observation, Report
 from serving.rollout.plan import HIGHEST_COMPARED_WEIGHT, ReleasePlan
 
 # Answers of stable from which its latency's quantiles are frozen, and how many at the most.
 BASELINE_REQUESTS, BASELINE_MOST = 100, 1000
+# Requests that a later report may still speak of: the newest ones of the rollout.
+REMEMBERED = 200_000
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class _Gate:
     counts: list[int] = field(default_factory=lambda: [0, 0])
     scale: tuple[float, float] = (0.0, 1.0)  # an outcome in [0, 1] times the second plus the first is the measure
 
-    def take(self, at: list[float], new: list[bool], weight: list[float], outcome: list[float]) -> None:
+    def take(self, at: Sequence[float], new: Sequence[bool], weight: Sequence[float], outcome: Sequence[float]) -> None:
         y, is_new = np.array(outcome), np.array(new)
         centre = self.centre.before(y) if isinstance(self.centre, RunningMean) else np.full(len(y), self.centre)
         self.evidence.update(np.array(at), is_new, np.array(weight), y, centre)
@@ -109,6 +112,7 @@ class Evaluation:
         self._ratio = SampleRatio()
         self._by_percent: dict[int, int] = {}
         self._counts = [0, 0]
+        self._asked: OrderedDict[str, tuple[bool, float, set[str]]] = OrderedDict()  # and what was reported of it
         self._stable_times: dict[str, list[float]] = {g.measure: [] for g in plan.gates.latency}
 
     def _gate(self, name: str) -> _Gate:
@@ -147,12 +151,20 @@ class Evaluation:
             }
             self.baseline = {"at": at, "slow": slow, "requests": {m: len(t) for m, t in self._stable_times.items()}}
 
-    def take(self, observations: Sequence[Observation]) -> None:
-        """Take observations in their order."""
-        rows: dict[str, tuple[list[float], list[bool], list[float], list[float]]] = {}
+    def take(self, observations: Sequence[Observation | Report]) -> None:
+        """Take observations, and what was reported of earlier ones, in their order.
+
+        A report counts once for each request and measure, with the weight under which the request was drawn; of a
+        request that is unknown here it says nothing.
+        """
+        rows: dict[str, list[tuple[float, bool, float, float]]] = {}
         drawn: list[bool] = []
         weights: list[float] = []
         for o in observations:
+            if isinstance(o, Report):
+                for name, new, weight, outcome in self._reported(o):
+                    rows.setdefault(name, []).append((o.at, new, weight, outcome))
+                continue
             if o.rollout != self.rollout or o.percent is None or not 0 < o.percent <= HIGHEST_COMPARED_WEIGHT:
                 continue
             new, weight = o.arm == self.arm, o.percent / 100
@@ -161,18 +173,31 @@ class Evaluation:
             self._counts[new] += 1
             if new:
                 self._by_percent[o.percent] = self._by_percent.get(o.percent, 0) + 1
+            self._remember(o, new, weight)
             for name, outcome in self._outcomes(o):
-                at, who, w, y = rows.setdefault(name, ([], [], [], []))
-                at.append(o.at)
-                who.append(new)
-                w.append(weight)
-                y.append(outcome)
+                rows.setdefault(name, []).append((o.at, new, weight, outcome))
             if not new:
                 self._keep_time(o)
                 self._freeze(o.at)
         self._ratio.update(np.array(drawn, dtype=bool), np.array(weights))
-        for name, (at, who, w, y) in rows.items():
-            self._gates[name].take(at, who, w, y)
+        for name, found in rows.items():
+            self._gates[name].take(*zip(*found, strict=True))
+
+    def _remember(self, o: Observation, new: bool, weight: float) -> None:
+        if self._scalars and o.status < 500:
+            said = {name for name, scalar in self._scalars.items() if scalar.measure in o.measures}
+            self._asked[o.request_id] = (new, weight, said)
+            while len(self._asked) > REMEMBERED:
+                self._asked.popitem(last=False)
+
+    def _reported(self, report: Report) -> Iterator[tuple[str, bool, float, float]]:
+        if report.request_id not in self._asked:
+            return
+        new, weight, counted = self._asked[report.request_id]
+        for name, scalar in self._scalars.items():
+            if scalar.measure in report.measures and name not in counted:
+                counted.add(name)
+                yield name, new, weight, _bounded(scalar, report.measures[scalar.measure])
 
     def _outcomes(self, o: Observation) -> list[tuple[str, float]]:
         """The outcome of a request at each gate that counts it, in [0, 1], higher is worse."""

@@ -13,7 +13,7 @@ from typing import Any
 from serving.rollout import commands
 from serving.rollout.decide import Decision, decide
 from serving.rollout.evaluate import BASELINE_MOST, Evaluation, Look
-from serving.rollout.observations import Observation, ObservationTail, prune
+from serving.rollout.observations import Observation, ObservationTail, Report, prune
 from serving.rollout.plan import ReleasePlan, parse_plan
 from serving.rollout.state import ModelState, Rollout
 from serving.settings import Settings
@@ -50,8 +50,13 @@ class Gated:
             self._evaluation(rollout)
         for ident in set(self._evaluations) - {r.id for r in running}:
             del self._evaluations[ident]
-        by_rollout: dict[str, list[Observation]] = {}
+        of_model = {r.model: r.id for r in running}
+        by_rollout: dict[str, list[Observation | Report]] = {}
         for observation in self._tail.read():
+            if isinstance(observation, Report):
+                if observation.model in of_model:
+                    by_rollout.setdefault(of_model[observation.model], []).append(observation)
+                continue
             if observation.rollout in self._evaluations:
                 by_rollout.setdefault(observation.rollout, []).append(observation)
             recent = self._recent.setdefault((observation.model, observation.arm), deque(maxlen=BASELINE_MOST))

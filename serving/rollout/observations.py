@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,22 @@ class Observation:
     percent: int | None = None
     measures: Mapping[str, float] = field(default_factory=dict)
     user: str | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became known of a request after it was answered: a loss, once there is a label.
+
+    Attributes:
+        at: when it was reported, seconds since the epoch.
+        request_id: of the answered call.
+        measures: numbers by name.
+    """
+
+    at: float
+    request_id: str
+    model: str
+    measures: Mapping[str, float]
 
 
 def parse_split(header: str | None) -> tuple[str | None, int | None]:
@@ -94,6 +110,14 @@ class ObservationWriter:
                 log.error("observations are not recorded: %s", error)
             self._failed = True
 
+    def report(self, reports: Sequence[Report]) -> None:
+        """Append reports, all or none.
+
+        Raises:
+            EventsUnavailable: they could not be written.
+        """
+        self._writer.append([{"kind": "report", **vars(report)} for report in reports])
+
     def close(self) -> None:
         self._writer.close()
 
@@ -105,15 +129,15 @@ class ObservationTail:
         self._root = folder(settings)
         self._read: dict[Path, dict[int, int]] = {}
 
-    def read(self) -> list[Observation]:
-        """New observations, of each writer in its order. A line that is no observation is logged and passed over."""
-        found: list[Observation] = []
+    def read(self) -> list[Observation | Report]:
+        """What is new, of each writer in its order. A line that is nothing known is logged and passed over."""
+        found: list[Observation | Report] = []
         for process in sorted(self._root.iterdir()) if self._root.exists() else ():
             if process.is_dir():
                 found.extend(self._of(process))
         return found
 
-    def _of(self, process: Path) -> Iterator[Observation]:
+    def _of(self, process: Path) -> Iterator[Observation | Report]:
         offsets = self._read.setdefault(process, {})
         segments = {int(p.stem): p for p in process.iterdir() if p.stem.isdigit() and p.suffix in (OPEN, CLOSED)}
         newest = max(offsets, default=0)
@@ -140,10 +164,10 @@ class ObservationTail:
         return closed if not path.exists() and closed.exists() else path
 
 
-def _parse(line: bytes) -> Observation | None:
+def _parse(line: bytes) -> Observation | Report | None:
     try:
         content: dict[str, Any] = orjson.loads(line)
-        return Observation(**content)
+        return Report(**content) if content.pop("kind", None) == "report" else Observation(**content)
     except (orjson.JSONDecodeError, TypeError) as error:
         log.error("a line of the observations is passed over: %s", error)
         return None

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from serving.rollout.evaluate import BASELINE_REQUESTS, Evaluation
-from serving.rollout.observations import Observation
+from serving.rollout.observations import Observation, Report
 from serving.rollout.plan import ReleasePlan, parse_plan
 
 NEW, STABLE = "wilting-v2", "wilting-v1"
@@ -118,3 +118,23 @@ def test_what_only_one_version_reports_is_no_evidence() -> None:
     evaluation.take([seen(n, NEW, score=0.0) for n in range(300)])
     found = evaluation.look().gates["score"]
     assert (found.rollback, found.promote, found.new_count, found.stable_count) == (1, 1, 300, 0)
+
+
+def test_what_is_reported_later_counts_once_by_the_weight_of_its_request() -> None:
+    """Losses that arrive when the labels do, doubled, out of order, and of requests that nobody knows."""
+    gate = {"measure": "loss", "promote_margin": 0.1}
+    evaluation, at_once = (Evaluation(plan(latency=[], scalars=[gate]), "r", NEW) for _ in range(2))
+    rng = random.Random(5)
+    asked, reports = [], []
+    for number in range(1500):
+        new = rng.random() < 0.2
+        loss = min(1.0, max(0.0, rng.gauss(0.5 if new else 0.3, 0.2)))
+        asked.append(seen(number, NEW if new else STABLE))
+        reports.append(Report(5000.0 + number, f"r-{number}", "wilting", {"loss": loss, "other": 1.0}))
+        at_once.take([Observation(**{**vars(asked[-1]), "measures": {"loss": loss}, "at": 5000.0 + number})])
+    evaluation.take([*asked, *reports])
+    evaluation.take([*reports, Report(9999.0, "nobody", "wilting", {"loss": 1.0})])
+    late, soon = evaluation.look().gates["loss"], at_once.look().gates["loss"]
+    assert (late.new_count, late.stable_count) == (soon.new_count, soon.stable_count)
+    assert late.rollback == pytest.approx(soon.rollback, rel=1e-9)
+    assert late.rollback > 1000
