@@ -1,4 +1,4 @@
-"""``python -m benchmarks.picture FILE``: draws a simulated rollout of a version that begins to fail after 200 s."""
+"""``python -m benchmarks.picture FILE``: draws a simulated rollout of a version that begins to fail after 130 s."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from serving.rollout.observations import Observation
 from serving.rollout.plan import parse_plan
 from serving.rollout.state import Rollout
 
-PER_SECOND, FAILS_FROM, SHARE = 10, 200, 0.3
+PER_SECOND, FAILS_FROM, SHARE = 10, 130, 0.2
 
 
 def simulate(seed: int = 1) -> tuple[Rollout, list[dict[str, Any]]]:
@@ -42,6 +42,7 @@ def simulate(seed: int = 1) -> tuple[Rollout, list[dict[str, Any]]]:
         if action == "advance":
             step, began = step + 1, second
         elif action in ("roll_back", "promote", "hold"):
+            assert action == "roll_back", action
             rollout.entries = [{"type": "rolled_back", "elapsed_s": float(second)}]
             return rollout, timeline
 
