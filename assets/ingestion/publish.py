@@ -96,6 +96,10 @@ def ingest(
         "rules": prepared.rules,
         "extra_columns": list(prepared.extra_columns),
         "correction": vars(changes) if redrop else None,
+        # Rows that are gone cannot say when that became known.
+        "removed_at": now.isoformat()
+        if redrop and changes.removed
+        else (before.report.get("removed_at") if before else None),
         "run": run_id,
         "ingested_at": now.isoformat(),
     }

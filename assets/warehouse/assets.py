@@ -107,6 +107,7 @@ def plan(
     files: dict[str, list[str]] = {}
     keys: dict[date, list[str]] = {p: [manifest.fingerprint] for p in periods}
     snapshots: dict[date, dict[str, str]] = {p: {} for p in periods}
+    removals: list[tuple[str, date, str]] = []
     read = sorted({s for model in manifest.models.values() for s in model.sources})
     for name in read:
         ledger = lakehouse.ledger(raw(name))
@@ -123,6 +124,7 @@ def plan(
             entry = ledger[period if is_partitioned else None]
             keys[period].append(entry.key)
             snapshots[period][name] = str(entry.snapshot_id)
+        removals += [(name, p, e.report["removed_at"]) for p, e in ledger.items() if p and e.report.get("removed_at")]
         table = lakehouse.load(raw(name))
         assert table is not None
         tasks = list(table.scan().plan_files())
@@ -134,7 +136,7 @@ def plan(
             )
         files[name] = sorted(task.file.file_path for task in tasks)
     names = {p: fingerprint(k) for p, k in keys.items()}
-    return Build(selected, tuple(periods), following(periods[-1]), files, names, snapshots)
+    return Build(selected, tuple(periods), following(periods[-1]), files, names, snapshots, tuple(removals))
 
 
 def _spec(domain: Domain, model: Model) -> dg.AssetSpec:

@@ -49,6 +49,7 @@ class Build:
         files: for each source, the data files of its published snapshot.
         keys: for each month, the publish key of what the models read.
         snapshots: for each month, the Iceberg snapshot that published it, by source.
+        removals: (source, month, instant) of the newest re-drop that removed rows from a month.
     """
 
     select: tuple[str, ...]
@@ -57,6 +58,7 @@ class Build:
     files: dict[str, list[str]]
     keys: dict[date, str] = field(default_factory=dict)
     snapshots: dict[date, dict[str, str]] = field(default_factory=dict)
+    removals: tuple[tuple[str, date, str], ...] = ()
 
 
 def stale(warehouse_file: Path, build: Build) -> list[date]:
@@ -98,7 +100,7 @@ def publish(
             try:
                 if published.exists():
                     shutil.copyfile(published, copy)
-                _prepare(copy, build.files)
+                _prepare(copy, build.files, build.removals)
                 boundary("warehouse.copied")
                 results = _run_dbt(build, manifest, project, copy, folder, lock, log)
                 _record(copy, build, results, run_id)
@@ -133,8 +135,8 @@ def _remove(copy: Path) -> None:
         left.unlink(missing_ok=True)
 
 
-def _prepare(copy: Path, files: dict[str, list[str]]) -> None:
-    """Views of the published snapshots, and the ledger's tables.
+def _prepare(copy: Path, files: dict[str, list[str]], removals: tuple[tuple[str, date, str], ...] = ()) -> None:
+    """Views of the published snapshots, what was removed from them when, and the ledger's tables.
 
     The files of a snapshot are plain parquet, since a replaced partition leaves no delete files: reading them
     directly needs no DuckDB extension.
@@ -149,6 +151,11 @@ def _prepare(copy: Path, files: dict[str, list[str]]) -> None:
                 f'create or replace view raw."{source}" as select * from read_parquet([{listed}], union_by_name = true)'
             )
         connection.execute("create schema if not exists clearway")
+        connection.execute(
+            "create or replace table clearway.removals (source varchar, period date, known_at timestamptz)"
+        )
+        if removals:
+            connection.executemany("insert into clearway.removals values (?, ?, ?)", removals)
         connection.execute(
             "create table if not exists clearway.builds"
             " (model varchar, period date, key varchar, run_id varchar, built_at timestamptz, snapshots varchar,"

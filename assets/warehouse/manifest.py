@@ -154,7 +154,7 @@ def _model(node: dict[str, Any]) -> Model:
         columns=node["columns"],
         tags=tuple(node["tags"]),
         owners=(owners,) if isinstance(owners, str) else tuple(owners or ()),
-        sources=tuple(d.split(".")[-1] for d in depends if d.startswith("source.")),
+        sources=tuple(d.split(".")[-1] for d in depends if d.startswith("source.") and d.split(".")[-2] == "raw"),
         models=tuple(d.split(".")[-1] for d in depends if d.startswith("model.")),
         path=node["original_file_path"],
     )

@@ -54,10 +54,17 @@ def raw() -> dict[str, pd.DataFrame]:
     return {name: table.copy() for name, table in _raw().items()}
 
 
-def write_raw(warehouse: Path, tables: dict[str, pd.DataFrame]) -> None:
+def write_raw(
+    warehouse: Path, tables: dict[str, pd.DataFrame], removals: list[tuple[str, str, str]] | None = None
+) -> None:
     """Put these tables in the schema `raw` of a warehouse file, replacing what is there."""
     with duckdb.connect(str(warehouse)) as connection:
         connection.execute("create schema if not exists raw")
+        connection.execute("create schema if not exists clearway")
+        connection.execute(
+            "create or replace table clearway.removals (source varchar, period date, known_at timestamptz)"
+        )
+        connection.executemany("insert into clearway.removals values (?, ?, ?)", removals or [(None, None, None)])
         for name, table in tables.items():
             connection.register("incoming", table)
             connection.execute(f"create or replace table raw.{name} as select * from incoming")

@@ -95,7 +95,6 @@ def test_the_later_set_sees_it_only_in_predictions_after_it_was_known(corrected:
     assert (moved["_time"] >= pd.Timestamp(KNOWN_AT)).all()
 
 
-@pytest.mark.xfail(strict=True, reason="a re-drop that only removes rows leaves no instant at which it became known")
 def test_a_removal_counts_from_when_it_was_known(forker: Forker, built: Library, corrected: dict[str, Any]) -> None:
     """The last one here: it takes a reader's March loans away, which becomes known in May."""
     examples = labels(built, datetime(2021, 4, 1, tzinfo=UTC))

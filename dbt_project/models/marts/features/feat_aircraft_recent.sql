@@ -13,6 +13,8 @@ with facts as (
 
 corrections as (
     select known_at from facts
+    union all
+    {{ removals(['flights'], days_before=31, days_after=29) }}
 ),
 
 movements as (

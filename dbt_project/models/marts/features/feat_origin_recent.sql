@@ -18,6 +18,8 @@ corrections as (
     select known_at from facts
     union all
     select known_at from weather
+    union all
+    {{ removals(['flights', 'weather'], days_before=3, days_after=29) }}
 ),
 
 departures as (

@@ -11,6 +11,8 @@ with facts as (
 
 corrections as (
     select known_at from facts
+    union all
+    {{ removals(['flights']) }}
 ),
 
 computed as (

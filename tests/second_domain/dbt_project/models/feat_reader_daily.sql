@@ -17,6 +17,12 @@ computed as (
 )
 
 {% if is_incremental() %}
+, corrections as (
+    select known_at from {{ ref('fct_loans') }}
+    union all
+    select known_at from {{ source('clearway', 'removals') }} where source = 'loans'
+)
+
 -- A correction adds a version beside the one that was known before it; a loan that left the window leaves no later
 -- instant, so the change counts from the newest correction on.
 select
@@ -24,7 +30,7 @@ select
     computed.event_timestamp,
     case
         when newest.created_at is null or computed.created_at > newest.created_at then computed.created_at
-        else greatest(newest.created_at, (select max(known_at) from {{ ref('fct_loans') }}))
+        else greatest(newest.created_at, (select max(known_at) from corrections))
     end as created_at,
     computed.late_share,
     computed.loans
