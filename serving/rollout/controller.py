@@ -17,14 +17,12 @@ from typing import Any
 
 from serving.errors import ClearwayError
 from serving.models import registry
-from serving.models.spec import read_spec
-from serving.rollout import commands
+from serving.rollout import commands, kinds
 from serving.rollout.gated import Gated
 from serving.rollout.log import RolloutLog
 from serving.rollout.plan import parse_plan
 from serving.rollout.read import released_models
 from serving.rollout.reconcile import Arms, Reconciler
-from serving.rollout.smoke import run_smoke
 from serving.rollout.state import ModelState, Rollout, fold
 from serving.rollout.submit import folder, take_back, waiting
 from serving.routing.router import Router
@@ -52,6 +50,7 @@ class Controller:
             "ready": self._smoke,
             "smoked": self._switch,
             "stepped": self.gated.move,
+            "shadowing": self.gated.move_shadow,
             "switched": self._alias,
             "aliased": self._complete,
         }
@@ -160,15 +159,9 @@ class Controller:
         self._append(state.model, "starting", rollout.id, arm=name, port=port)
 
     def _await_ready(self, state: ModelState, rollout: Rollout) -> None:
-        import httpx
-
         assert rollout.arm is not None
-        url = f"http://{self.settings.host}:{state.arms[rollout.arm].port}/readyz"
-        try:
-            response = httpx.get(url, timeout=6)
-            problem = None if response.status_code == 200 else str(response.json().get("reason"))
-        except (httpx.HTTPError, ValueError) as error:
-            problem = f"{type(error).__name__}: {error}"
+        port = state.arms[rollout.arm].port
+        problem = kinds.readiness_problem(state.model, rollout.version, port, self.settings)
         if problem is None and not self.router.applied():
             problem = "the router has not taken the new arm"
         if problem is None:
@@ -180,10 +173,7 @@ class Controller:
 
     def _smoke(self, state: ModelState, rollout: Rollout) -> None:
         assert rollout.arm is not None
-        plan = parse_plan(rollout.plan, rollout.id)
-        spec = read_spec(registry.cache_folder(state.model, rollout.version, self.settings))
-        examples = plan.smoke.examples or [spec.examples()]
-        evidence = run_smoke(state.model, rollout.arm, rollout.version, plan.smoke, examples, rollout.id, self.settings)
+        evidence = kinds.smoke_test(parse_plan(rollout.plan, rollout.id), rollout.arm, rollout.id, self.settings)
         self._append(state.model, "smoked", rollout.id, evidence=evidence)
 
     def _switch(self, state: ModelState, rollout: Rollout) -> None:
@@ -192,8 +182,9 @@ class Controller:
         if not rollout.smoke["passed"]:
             self._roll_back(state, rollout, rollout.smoke["reason"])
             return
-        if rollout.plan["strategy"] == "canary" and state.stable not in (None, rollout.arm):
-            self.gated.begin(state, rollout)
+        begin = {"canary": self.gated.begin, "shadow": self.gated.begin_shadow}.get(rollout.plan["strategy"])
+        if begin is not None and state.stable not in (None, rollout.arm):
+            begin(state, rollout)
             return
         weights = {**dict.fromkeys(state.weights, 0), rollout.arm: 100}
         self._append(state.model, "switched", rollout.id, weights=weights)
@@ -219,7 +210,7 @@ class Controller:
         """The decision record: everything that somebody who asks "why does this version serve?" needs."""
         stable = state.arms.get(state.stable) if state.stable else None
         try:
-            metadata = read_spec(registry.cache_folder(state.model, rollout.version, self.settings)).metadata
+            metadata = kinds.origin(state.model, rollout.version, self.settings)
         except ClearwayError:
             metadata = {}
         return {
@@ -254,7 +245,7 @@ def approved_by(rollout: Rollout) -> str:
 
 def steps_taken(rollout: Rollout) -> list[dict[str, Any]]:
     """What happened under gates, in order: when, which weight, why."""
-    kinds = ("stepped", "switched", "held", "paused", "resumed")
+    kinds = ("shadowing", "stepped", "switched", "held", "paused", "resumed")
     return [
         {
             "at": e["at"],

@@ -162,6 +162,39 @@ def _sum_exp(logs: Array) -> Array:
 
 
 @dataclass
+class PairEvidence:
+    """Evidence on the mean of outcomes in [0, 1] against one bound, for what is seen of every request.
+
+    Attributes:
+        above: e-value against "the mean is at most ``bound``".
+        below: e-value against "the mean is at least ``bound``".
+    """
+
+    bound: float
+    above: float = 1.0
+    below: float = 1.0
+    _wealth: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._wealth = np.zeros((2, len(FRACTIONS)))
+
+    def update(self, outcome: Array) -> tuple[Array, Array]:
+        """Take in outcomes, shape (n,); returns ``above`` and ``below`` after each."""
+        if not len(outcome):
+            return np.empty(0), np.empty(0)
+        fractions, zero = np.array(FRACTIONS), np.zeros(len(outcome))
+        steps = (
+            Evidence._bet(outcome, zero, fractions, self.bound),
+            Evidence._bet(-outcome, zero + 1, fractions, -self.bound),
+        )
+        paths = [self._wealth[i] + np.cumsum(step, axis=0) for i, step in enumerate(steps)]
+        self._wealth = np.array([path[-1] for path in paths])
+        above, below = (_sum_exp(path - np.log(len(FRACTIONS))) for path in paths)
+        self.above, self.below = float(above[-1]), float(below[-1])
+        return above, below
+
+
+@dataclass
 class RunningMean:
     """A mean that is known before each next value: the centre of outcomes whose level nobody declared.
 

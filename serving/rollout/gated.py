@@ -7,14 +7,18 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from serving.events.tail import SegmentTail
 from serving.rollout import commands
 from serving.rollout.decide import Decision, decide
 from serving.rollout.evaluate import BASELINE_MOST, Evaluation, Look
 from serving.rollout.observations import Observation, ObservationTail, Report, prune
-from serving.rollout.plan import ReleasePlan, parse_plan
+from serving.rollout.plan import parse_plan
+from serving.rollout.shadow import Answer, ShadowEvaluation, answers
+from serving.rollout.shadow import decide as decide_shadow
 from serving.rollout.state import ModelState, Rollout
 from serving.settings import Settings
 
@@ -38,6 +42,7 @@ class Gated:
         self._settings, self._append, self._roll_back = settings, append, roll_back
         self._tail = ObservationTail(settings)
         self._evaluations: dict[str, Evaluation] = {}
+        self._shadows: dict[str, tuple[ShadowEvaluation, SegmentTail[Answer]]] = {}
         self._recent: dict[tuple[str, str], deque[Observation]] = {}
         self._seen: dict[tuple[str, int], float] = {}
         self._drawn: dict[str, float] = {}
@@ -63,6 +68,12 @@ class Gated:
             recent.append(observation)
         for ident, found in by_rollout.items():
             self._evaluations[ident].take(found)
+        shadows = [(s, s.running) for s in states if s.running is not None and s.running.phase == "shadowing"]
+        for state, rollout in shadows:
+            evaluation, tail = self._shadow(state, rollout)
+            evaluation.take(tail.read())
+        for ident in set(self._shadows) - {r.id for _, r in shadows}:
+            del self._shadows[ident]
         if not running and time.monotonic() - self._pruned > PRUNE_SECONDS:
             # Never during a rollout: a controller that starts anew reads it from its beginning.
             self._pruned = time.monotonic()
@@ -79,6 +90,30 @@ class Gated:
                     evaluation.prepare([o for o in recent if o.at > since and o.rollout != rollout.id])
             self._evaluations[rollout.id] = evaluation
         return self._evaluations[rollout.id]
+
+    def _shadow(self, state: ModelState, rollout: Rollout) -> tuple[ShadowEvaluation, SegmentTail[Answer]]:
+        if rollout.id not in self._shadows:
+            assert rollout.arm is not None
+            assert state.stable is not None
+            (began,) = [e["at"] for e in rollout.entries if e["type"] == "shadowing"]
+            plan, since = parse_plan(rollout.plan, rollout.id), datetime.fromisoformat(began).timestamp()
+            tail = answers(self._settings, (state.stable, rollout.arm))
+            self._shadows[rollout.id] = (ShadowEvaluation(plan, rollout.arm, since), tail)
+        return self._shadows[rollout.id]
+
+    def begin_shadow(self, state: ModelState, rollout: Rollout) -> None:
+        """From a passed smoke test to copies of users' requests."""
+        self._append(state.model, "shadowing", rollout.id, why="the smoke test passed", elapsed_s=0.0)
+
+    def move_shadow(self, state: ModelState, rollout: Rollout) -> None:
+        """One tick of a release whose answers nobody sees."""
+        evaluation, _ = self._shadow(state, rollout)
+        elapsed, look = self.elapsed(rollout), evaluation.look()
+        decision = decide_shadow(evaluation.plan, elapsed, rollout.stopped, look)
+        if decision.action == "promote":
+            self._step(state, rollout, len(evaluation.plan.steps) - 1, decision.why, look, elapsed)
+        else:
+            self._carry_out(state, rollout, decision, look, elapsed)
 
     def begin(self, state: ModelState, rollout: Rollout) -> None:
         """From a passed smoke test to the first step."""
@@ -113,12 +148,9 @@ class Gated:
         look = evaluation.look()
         self._draw(rollout, look, elapsed)
         decision = decide(plan, rollout.step, elapsed - rollout.step_elapsed_s, elapsed, rollout.stopped, look)
-        self._carry_out(state, rollout, plan, decision, look, elapsed)
+        self._carry_out(state, rollout, decision, look, elapsed)
 
-    def _carry_out(
-        self, state: ModelState, rollout: Rollout, plan: ReleasePlan, decision: Decision, look: Look, elapsed: float
-    ) -> None:
-        assert rollout.step is not None
+    def _carry_out(self, state: ModelState, rollout: Rollout, decision: Decision, look: Look, elapsed: float) -> None:
         if decision.action == "roll_back":
             self._roll_back(state, rollout, decision.why, evidence=look.as_json(), elapsed_s=elapsed)
         elif decision.action == "hold":
@@ -126,14 +158,14 @@ class Gated:
                 state.model, "held", rollout.id, reason=decision.why, evidence=look.as_json(), elapsed_s=elapsed
             )
         elif decision.action in ("advance", "promote"):
+            assert rollout.step is not None
             self._step(state, rollout, rollout.step + 1, decision.why, look, elapsed)
 
     def obey(self, state: ModelState, rollout: Rollout, command: commands.Command) -> None:
         """Carry out a command, or say in the log why not."""
         elapsed = self.elapsed(rollout)
         said = {"command": command.id, "by": command.by, "reason": command.reason, "elapsed_s": elapsed}
-        gated = rollout.percent is not None
-        look = self._evaluations[rollout.id].look() if rollout.id in self._evaluations else None
+        gated, look = rollout.gated, self._look(rollout)
         if command.action == "pause" and gated and rollout.stopped is None:
             self._append(state.model, "paused", rollout.id, **said)
         elif command.action == "resume" and rollout.stopped is not None:
@@ -149,6 +181,11 @@ class Gated:
         else:
             why = f"a rollout that is {rollout.stopped or rollout.phase} cannot {command.action}"
             self._append(state.model, "command_refused", rollout.id, action=command.action, why=why, **said)
+
+    def _look(self, rollout: Rollout) -> Look | None:
+        if rollout.id in self._evaluations:
+            return self._evaluations[rollout.id].look()
+        return self._shadows[rollout.id][0].look() if rollout.id in self._shadows else None
 
     def _draw(self, rollout: Rollout, look: Look, elapsed: float) -> None:
         """A point of the timeline, for people; it decides nothing, so that it may be lost."""

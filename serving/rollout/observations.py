@@ -10,14 +10,15 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from serving.events.writer import CLOSED, OPEN, EventWriter
+from serving.events.tail import SegmentTail
+from serving.events.writer import CLOSED, EventWriter
 from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -122,46 +123,11 @@ class ObservationWriter:
         self._writer.close()
 
 
-class ObservationTail:
-    """Reads what was appended since the last call, over all writers; closed segments keep their place by number."""
+class ObservationTail(SegmentTail[Observation | Report]):
+    """Observations and reports of all gateways, each once. A line that is neither is logged and passed over."""
 
     def __init__(self, settings: Settings) -> None:
-        self._root = folder(settings)
-        self._read: dict[Path, dict[int, int]] = {}
-
-    def read(self) -> list[Observation | Report]:
-        """What is new, of each writer in its order. A line that is nothing known is logged and passed over."""
-        found: list[Observation | Report] = []
-        for process in sorted(self._root.iterdir()) if self._root.exists() else ():
-            if process.is_dir():
-                found.extend(self._of(process))
-        return found
-
-    def _of(self, process: Path) -> Iterator[Observation | Report]:
-        offsets = self._read.setdefault(process, {})
-        segments = {int(p.stem): p for p in process.iterdir() if p.stem.isdigit() and p.suffix in (OPEN, CLOSED)}
-        newest = max(offsets, default=0)
-        for number in sorted(n for n in segments if n >= newest):
-            try:
-                with open(self._path(segments[number]), "rb") as file:
-                    file.seek(offsets.get(number, 0))
-                    content = file.read()
-            except FileNotFoundError:  # pruned meanwhile
-                continue
-            end = content.rfind(b"\n") + 1
-            offsets[number] = offsets.get(number, 0) + end
-            for line in content[:end].splitlines():
-                observation = _parse(line)
-                if observation is not None:
-                    yield observation
-        for number in [n for n in offsets if n < max(offsets, default=0)]:
-            del offsets[number]
-
-    @staticmethod
-    def _path(path: Path) -> Path:
-        """The segment under its name of now: it may have been closed since the folder was listed."""
-        closed = path.with_suffix(CLOSED)
-        return closed if not path.exists() and closed.exists() else path
+        super().__init__(folder(settings), _parse)
 
 
 def _parse(line: bytes) -> Observation | Report | None:

@@ -14,7 +14,7 @@ from serving.rollout.gates import Gates
 
 Strategy = Literal["blue_green", "canary", "ab", "rolling", "shadow"]
 # What the controller carries out itself; the others can be declared and rendered for a cluster.
-CARRIED_OUT = ("blue_green", "canary")
+CARRIED_OUT = ("blue_green", "canary", "shadow")
 # Gates compare with a concurrent stable; above this weight it gets too few requests to compare with.
 HIGHEST_COMPARED_WEIGHT = 90
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Phase = Literal[
-    "queued", "submitted", "starting", "ready", "smoked", "stepped", "switched", "aliased", "completed", "rolled_back"
+    "queued", "submitted", "starting", "ready", "smoked", "stepped", "shadowing",
+    "switched", "aliased", "completed", "rolled_back",
 ]  # fmt: skip
 FINAL = ("completed", "rolled_back")
 # Entries that are said of a rollout without moving it to another phase.
@@ -63,6 +64,11 @@ class Rollout:
         return f"{words}, {self.stopped}" if self.stopped and not self.done else words
 
     @property
+    def gated(self) -> bool:
+        """Whether gates decide what comes next."""
+        return self.phase in ("stepped", "shadowing")
+
+    @property
     def percent(self) -> int | None:
         """Weight of the new version while gates compare it with stable; None at other times."""
         if self.phase != "stepped" or self.step is None:
@@ -97,6 +103,14 @@ class ModelState:
     def running(self) -> Rollout | None:
         """The release that is under way."""
         return self.rollouts[self.current] if self.current is not None else None
+
+    @property
+    def mirror(self) -> tuple[str, int] | None:
+        """The arm that gets copies of requests, and of how many percent."""
+        rollout = self.running
+        if rollout is None or rollout.phase != "shadowing" or rollout.arm is None:
+            return None
+        return rollout.arm, int(rollout.plan["shadow"]["percent"])
 
 
 def fold(model: str, entries: Iterable[Mapping[str, Any]]) -> ModelState:
@@ -153,7 +167,7 @@ def _apply(state: ModelState, entry: dict[str, Any]) -> None:
             state.weights = {**dict.fromkeys(state.weights, 0), **({state.stable: 100} if state.stable else {})}
         state.current = None
         _keep(state)
-    elif kind not in ("submitted", "ready"):
+    elif kind not in ("submitted", "ready", "shadowing"):
         raise ValueError(f"unknown type of entry {kind!r} in the log of {state.model}")
 
 

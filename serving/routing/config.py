@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from serving.routing.router import ARM_HEADER, SPLIT_HEADER
 CDS_FILE, RDS_FILE = "clusters.json", "routes.json"
 STAT_PREFIX, ROUTES = "models", "models"
 REQUEST_TIMEOUT = "30s"
+# A language model streams for minutes; what may not happen is silence.
+STREAM_PATH, SILENCE_TIMEOUT = "v1/", "120s"
 # The model servers keep idle connections longer, so the router is always the one that closes.
 UPSTREAM_IDLE = "60s"
 _TYPE = "type.googleapis.com/envoy"
@@ -127,45 +129,65 @@ def _stamp(arm: str, split: str | None = None) -> dict[str, Any]:
     return {"response_headers_to_add": added}
 
 
-def _action(target: Mapping[str, Any]) -> dict[str, Any]:
+def _action(target: Mapping[str, Any], streams: bool = False) -> dict[str, Any]:
+    limits = {"timeout": "0s", "idle_timeout": SILENCE_TIMEOUT} if streams else {"timeout": REQUEST_TIMEOUT}
     return {
         **target,
-        "prefix_rewrite": "/",
-        "timeout": REQUEST_TIMEOUT,
+        "prefix_rewrite": f"/{STREAM_PATH}" if streams else "/",
+        **limits,
         # A POST that reached an arm is never sent twice; one that could not connect was not sent at all.
         "retry_policy": {"retry_on": "connect-failure", "num_retries": 2},
     }
 
 
-def _model_routes(model: str, weights: Mapping[str, int], split: str | None) -> list[dict[str, Any]]:
-    prefix = {"prefix": f"/models/{model}/"}
-    routes: list[dict[str, Any]] = []
-    for arm in sorted(weights):
-        header = {"name": ARM_HEADER, "string_match": {"exact": arm}}
-        routes.append({"match": {**prefix, "headers": [header]}, "route": _action({"cluster": arm}), **_stamp(arm)})
-    routes.append(
-        {
-            "match": {**prefix, "headers": [{"name": ARM_HEADER, "present_match": True}]},
-            "direct_response": _refusal(404, "unknown_arm", f"model {model} has no arm of that name"),
-        }
-    )
-    drawn = [{"name": arm, "weight": weight, **_stamp(arm, split)} for arm, weight in sorted(weights.items()) if weight]
-    if drawn:
-        routes.append({"match": prefix, "route": _action({"weighted_clusters": {"clusters": drawn}})})
-    else:
-        refusal = _refusal(503, "no_arm", f"no version of model {model} receives traffic")
-        routes.append({"match": prefix, "direct_response": refusal})
-    return routes
+def _model_routes(
+    model: str, weights: Mapping[str, int], split: str | None, mirror: Sequence[Any] | None
+) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for streams in (True, False):
+        prefix = {"prefix": f"/models/{model}/{STREAM_PATH if streams else ''}"}
+        for arm in sorted(weights):
+            header = {"name": ARM_HEADER, "string_match": {"exact": arm}}
+            addressed = {**prefix, "headers": [header]}
+            found.append({"match": addressed, "route": _action({"cluster": arm}, streams), **_stamp(arm)})
+        found.append(
+            {
+                "match": {**prefix, "headers": [{"name": ARM_HEADER, "present_match": True}]},
+                "direct_response": _refusal(404, "unknown_arm", f"model {model} has no arm of that name"),
+            }
+        )
+        drawn = [
+            {"name": arm, "weight": weight, **_stamp(arm, split)} for arm, weight in sorted(weights.items()) if weight
+        ]
+        if drawn:
+            target: dict[str, Any] = {"weighted_clusters": {"clusters": drawn}}
+            if mirror is not None:
+                share = {"default_value": {"numerator": mirror[1], "denominator": "HUNDRED"}}
+                target["request_mirror_policies"] = [{"cluster": mirror[0], "runtime_fraction": share}]
+            found.append({"match": prefix, "route": _action(target, streams)})
+        else:
+            refusal = _refusal(503, "no_arm", f"no version of model {model} receives traffic")
+            found.append({"match": prefix, "direct_response": refusal})
+    return found
 
 
-def routes(weights: Mapping[str, Mapping[str, int]], splits: Mapping[str, str] | None = None) -> dict[str, Any]:
+def routes(
+    weights: Mapping[str, Mapping[str, int]],
+    splits: Mapping[str, str] | None = None,
+    mirrors: Mapping[str, Sequence[Any]] | None = None,
+) -> dict[str, Any]:
     """RDS response: ``/models/<model>/`` to the model's arms by weight, or to one arm by header.
 
     Args:
         splits: the name of each model's split, when it has one.
+        mirrors: arm and percent of the copies of a model's requests, when there are any.
     """
-    named = splits or {}
-    found = [route for model in sorted(weights) for route in _model_routes(model, weights[model], named.get(model))]
+    named, copied = splits or {}, mirrors or {}
+    found = [
+        route
+        for model in sorted(weights)
+        for route in _model_routes(model, weights[model], named.get(model), copied.get(model))
+    ]
     unknown = _refusal(404, "unknown_model", "no such model is routed")
     found.append({"match": {"prefix": "/"}, "direct_response": unknown})
     hosts = [{"name": "models", "domains": ["*"], "routes": found}]

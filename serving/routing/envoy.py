@@ -79,7 +79,7 @@ class EnvoyRouter:
         try:
             return dict(json.loads((self.folder / STATE_FILE).read_text()))
         except FileNotFoundError:
-            return {"arms": {}, "weights": {}, "splits": {}}
+            return {"arms": {}, "weights": {}, "splits": {}, "mirrors": {}}
 
     def _render(self, state: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,8 @@ class EnvoyRouter:
         # Clusters before the routes that name them.
         replace(self.folder / config.CDS_FILE, json.dumps(config.clusters(state["arms"]), indent=1))
         replace(
-            self.folder / config.RDS_FILE, json.dumps(config.routes(state["weights"], state.get("splits")), indent=1)
+            self.folder / config.RDS_FILE,
+            json.dumps(config.routes(state["weights"], state.get("splits"), state.get("mirrors")), indent=1),
         )
 
     def set_arms(self, arms: Mapping[str, str]) -> None:
@@ -101,9 +102,15 @@ class EnvoyRouter:
             )
         self._render({**state, "arms": dict(arms)})
 
-    def set_weights(self, model: str, weights: Mapping[str, int], split: str | None = None) -> None:
+    def set_weights(
+        self,
+        model: str,
+        weights: Mapping[str, int],
+        split: str | None = None,
+        mirror: tuple[str, int] | None = None,
+    ) -> None:
         state = self._state()
-        unknown = set(weights) - set(state["arms"])
+        unknown = {*weights, *(mirror[:1] if mirror else ())} - set(state["arms"])
         if unknown or any(weight < 0 for weight in weights.values()):
             why = f"unknown arms {', '.join(sorted(unknown))}" if unknown else "a weight is negative"
             raise RoutingError(
@@ -112,10 +119,11 @@ class EnvoyRouter:
                 todo="set the arms first; weights are whole numbers from 0.",
             )
         others = {name: value for name, value in state["weights"].items() if name != model}
-        splits = {name: value for name, value in state.get("splits", {}).items() if name != model}
-        if weights and split:
-            splits[model] = split
-        self._render({**state, "weights": {**others, model: dict(weights)} if weights else others, "splits": splits})
+        changed = {**state, "weights": {**others, model: dict(weights)} if weights else others}
+        for kind, value in (("splits", split), ("mirrors", list(mirror) if mirror else None)):
+            kept = {name: old for name, old in state.get(kind, {}).items() if name != model}
+            changed[kind] = {**kept, model: value} if weights and value else kept
+        self._render(changed)
 
     def arms(self) -> dict[str, str]:
         return dict(self._state()["arms"])

@@ -27,11 +27,18 @@ class Router(Protocol):
     def set_arms(self, arms: Mapping[str, str]) -> None:
         """All arms there are, each with its ``host:port``. An arm that weights still name cannot be left out."""
 
-    def set_weights(self, model: str, weights: Mapping[str, int], split: str | None = None) -> None:
+    def set_weights(
+        self,
+        model: str,
+        weights: Mapping[str, int],
+        split: str | None = None,
+        mirror: tuple[str, int] | None = None,
+    ) -> None:
         """Split a model's traffic in proportion to ``weights``; an empty mapping removes the model.
 
         Args:
             split: names this split, as ``<rollout>:<percent>``; answers carry it in ``SPLIT_HEADER``.
+            mirror: an arm that gets copies of this percent of the requests; nobody sees what it answers.
         """
 
     def arms(self) -> dict[str, str]:

@@ -1,11 +1,15 @@
-"""Arms as programs of supervisord: one model server a version."""
+"""Arms as programs of supervisord: one server a version, of a tabular model or of a language model."""
 
 from __future__ import annotations
 
+from serving.llm.spec import is_llm
+from serving.models.registry import cache_folder
 from serving.runtime.program import Program, clearway_environment, python
 from serving.runtime.supervisor import Supervisor
 
 PREFIX = "arm-"
+TABULAR_SERVER, LLM_SERVER = "serving.models.server", "serving.llm.launch"
+LLM_STOP_SECONDS = 40
 
 
 def arm_name(model: str, version: str) -> str:
@@ -14,21 +18,23 @@ def arm_name(model: str, version: str) -> str:
 
 
 class LocalArms:
-    """Starts and stops model servers on this machine."""
+    """Starts and stops servers on this machine."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
 
     def ensure(self, arm: str, model: str, version: str, port: int) -> None:
         """Have the arm run on ``port``; nothing happens when it does."""
+        llm = is_llm(cache_folder(model, version, self._supervisor.settings))
+        server = LLM_SERVER if llm else TABULAR_SERVER
         self._supervisor.add_program(
             Program(
                 name=PREFIX + arm,
-                command=python(
-                    "serving.models.server", "--model", model, "--version", version, "--port", str(port), "--arm", arm
-                ),
+                command=python(server, "--model", model, "--version", version, "--port", str(port), "--arm", arm),
                 environment=clearway_environment(self._supervisor.settings),
                 priority=300,
+                # A language model's server ends the answers that it has begun.
+                stop_seconds=LLM_STOP_SECONDS if server == LLM_SERVER else Program.stop_seconds,
             )
         )
 

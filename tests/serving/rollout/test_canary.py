@@ -110,6 +110,36 @@ def test_a_measure_that_only_one_version_reports_is_no_evidence(laptop: Laptop) 
     gone(laptop, "2")
 
 
+def shadow(**changes: object) -> dict[str, object]:
+    return {"strategy": "shadow", "shadow": {"min_pairs": 30, "min_agreement": 0.9, **changes}}
+
+
+def test_a_shadow_that_answers_otherwise_leaves_and_nobody_saw_it(laptop: Laptop) -> None:
+    with Users(laptop) as users:
+        rollout = laptop.done(laptop.submit("2", **shadow(tolerance=0)))
+    assert rollout.phase == "rolled_back"
+    assert "gate agreement: 100.00% of" in str(rollout.reason)
+    assert (set(users.statuses), set(users.versions)) == ({"200"}, {"1"})
+    gone(laptop, "2")
+
+
+def test_a_shadow_that_dies_costs_users_nothing(laptop: Laptop) -> None:
+    laptop.faults("2", die=True)
+    with Users(laptop) as users:
+        rollout = laptop.done(laptop.submit("2", **shadow(tolerance=1)))
+    assert rollout.phase == "rolled_back"
+    assert (set(users.statuses), set(users.versions)) == ({"200"}, {"1"})
+    gone(laptop, "2")
+
+
+def test_a_shadow_is_held_without_pairs_and_may_be_aborted(laptop: Laptop) -> None:
+    ident = laptop.submit("2", **shadow(tolerance=1), deadline_s=1.5)
+    assert "undecided after" in str(laptop.held(ident).stopped)
+    commands.send(toy.MODEL, "abort", "somebody", "nobody asks", laptop.settings)
+    assert laptop.done(ident).phase == "rolled_back"
+    gone(laptop, "2")
+
+
 def test_without_traffic_it_holds_and_a_person_decides(laptop: Laptop) -> None:
     ident = laptop.submit("2", deadline_s=1.5)
     held = laptop.held(ident)
@@ -150,6 +180,19 @@ def test_a_healthy_version_is_paused_resumed_and_promoted(laptop: Laptop) -> Non
     assert len(timeline_file(laptop.settings, toy.MODEL, ident).read_text().splitlines()) > 3
     with pytest.raises(ClearwayError, match="no rollout of model wilting is under way"):
         commands.send(toy.MODEL, "pause", "somebody", "too late", laptop.settings)
+
+
+def test_a_shadow_that_agrees_takes_all_traffic(laptop: Laptop) -> None:
+    stable = read_state(toy.MODEL, laptop.settings).stable
+    other = "1" if stable == f"{toy.MODEL}-v2" else "2"
+    with Users(laptop) as users:
+        rollout = laptop.done(laptop.submit(other, **shadow(tolerance=1)))
+        time.sleep(1)
+    assert (rollout.phase, rollout.reason) == ("completed", None)
+    assert rollout.record is not None
+    assert "0.00% of" in rollout.record["steps"][-1]["why"]
+    assert set(users.statuses) == {"200"}
+    assert laptop.done(commands.roll_back(toy.MODEL, "somebody", "as before", laptop.settings)).phase == "completed"
 
 
 def test_the_way_back_is_one_command(laptop: Laptop) -> None:

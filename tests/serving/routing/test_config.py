@@ -7,9 +7,15 @@ from typing import Any
 from serving.routing import config
 
 
-def of_model(weights: dict[str, dict[str, int]]) -> list[dict[str, Any]]:
-    (resource,) = config.routes(weights)["resources"]
-    return resource["virtual_hosts"][0]["routes"]
+def of_model(
+    weights: dict[str, dict[str, int]],
+    splits: dict[str, str] | None = None,
+    mirrors: dict[str, list[Any]] | None = None,
+    streams: bool = False,
+) -> list[dict[str, Any]]:
+    (resource,) = config.routes(weights, splits, mirrors)["resources"]
+    routes = resource["virtual_hosts"][0]["routes"]
+    return [r for r in routes if r["match"]["prefix"].endswith("/v1/") == streams]
 
 
 def test_arms_with_weight_share_traffic_and_all_arms_can_be_addressed() -> None:
@@ -42,8 +48,7 @@ def test_names_are_resolved_and_addresses_are_not() -> None:
 
 
 def test_answers_are_stamped_with_arm_and_split() -> None:
-    (resource,) = config.routes({"m": {"m-v1": 90, "m-v2": 10}}, {"m": "r-1:10"})["resources"]
-    routes = resource["virtual_hosts"][0]["routes"]
+    routes = of_model({"m": {"m-v1": 90, "m-v2": 10}}, {"m": "r-1:10"})
     (drawn,) = [
         r["route"]["weighted_clusters"]["clusters"] for r in routes if "weighted_clusters" in r.get("route", {})
     ]
@@ -52,3 +57,21 @@ def test_answers_are_stamped_with_arm_and_split() -> None:
         assert stamps == {"x-clearway-arm": arm["name"], "x-clearway-split": "r-1:10"}
     addressed = [r for r in routes if "cluster" in r.get("route", {})]
     assert all(len(r["response_headers_to_add"]) == 1 for r in addressed), "a smoke test is part of no split"
+
+
+def test_copies_of_requests_go_to_the_mirror() -> None:
+    routes = of_model({"m": {"m-v1": 100, "m-v2": 0}}, None, {"m": ["m-v2", 25]})
+    (drawn,) = [r["route"] for r in routes if "weighted_clusters" in r.get("route", {})]
+    (mirror,) = drawn["request_mirror_policies"]
+    assert (mirror["cluster"], mirror["runtime_fraction"]["default_value"]["numerator"]) == ("m-v2", 25)
+    assert not any("request_mirror_policies" in r["route"] for r in routes if "cluster" in r.get("route", {}))
+
+
+def test_streams_have_no_time_limit_but_may_not_be_silent() -> None:
+    plain, streams = (of_model({"m": {"m-v1": 100}}, streams=s) for s in (False, True))
+    (drawn,) = [r["route"] for r in plain if "weighted_clusters" in r.get("route", {})]
+    (stream,) = [r["route"] for r in streams if "weighted_clusters" in r.get("route", {})]
+    assert (drawn["timeout"], drawn["prefix_rewrite"]) == ("30s", "/")
+    assert (stream["timeout"], stream["idle_timeout"], stream["prefix_rewrite"]) == ("0s", "120s", "/v1/")
+    everything = config.routes({"m": {"m-v1": 100}})["resources"][0]["virtual_hosts"][0]["routes"]
+    assert everything.index(streams[0]) < everything.index(plain[0]), "the longer prefix is looked at first"
