@@ -102,9 +102,9 @@ def show(settings: Settings, key: str) -> int:
     domain = current_domain()
     manifest = load_manifest(domain.dbt_project, settings.dbt_target)
     table = Table(title="Rollouts", title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for column in ("model", "version", "what it is", "outcome", "under gates", "requests", "not answered", "picture"):
+    for column in ("model", "version", "what it is", "outcome", "under gates", "requests", "refused or failed"):
         table.add_column(column)
-    as_hoped = True
+    as_hoped, pictures = True, []
     for model in domain.models.values():
         plan_file = domain.folder / "releases" / f"{model.release}_canary.yaml"
         if not plan_file.exists():
@@ -129,9 +129,12 @@ def show(settings: Settings, key: str) -> int:
                 rollout = follow(model.name, submit(plan, settings), settings)
             outcome = "completed" if kind == "sound" else "rolled_back"
             as_hoped &= rollout.phase == outcome
-            table.add_row(*_row(model.name, version, words, rollout, traffic, settings))
+            table.add_row(*_row(model.name, version, words, rollout, traffic))
+            pictures += _picture(rollout, settings)
     console.print()
     console.print(table)
+    for file in pictures:
+        console.print(f"[dim]weights, requests and evidence: {file}[/]")
     return 0 if as_hoped else 1
 
 
@@ -139,25 +142,22 @@ def _say(text: str) -> None:
     console.print(f"[dim]{text}[/]")
 
 
-def _row(model: str, version: str, words: str, rollout: Rollout, traffic: Traffic, settings: Settings) -> list[str]:
+def _row(model: str, version: str, words: str, rollout: Rollout, traffic: Traffic) -> list[str]:
+    bad = sum(n for status, n in traffic.statuses.items() if status != "200")
+    asked = sum(traffic.statuses.values())
+    return [model, version, words, rollout.status, f"{rollout.elapsed_s:.0f} s", f"{asked:,}", f"{bad:,}"]
+
+
+def _picture(rollout: Rollout, settings: Settings) -> list[Path]:
+    """The rollout's timeline as a file; none for one that was never under gates."""
     from assets.delivery.timeline import picture_of
 
-    picture = picture_of(rollout, settings)
-    file: Path | None = None
-    if picture is not None:
-        file = settings.rollouts / model / f"{rollout.id}.png"
-        file.write_bytes(picture)
-    bad = sum(n for status, n in traffic.statuses.items() if status != "200")
-    return [
-        model,
-        version,
-        words,
-        rollout.status,
-        f"{rollout.elapsed_s:.0f} s",
-        f"{sum(traffic.statuses.values()):,}",
-        f"{bad:,}",
-        str(file) if file else "-",
-    ]
+    drawn = picture_of(rollout, settings)
+    if drawn is None:
+        return []
+    file = settings.rollouts / rollout.model / f"{rollout.id}.png"
+    file.write_bytes(drawn)
+    return [file]
 
 
 def main() -> int:

@@ -5,16 +5,19 @@ By aiohttp: httpx takes four times its CPU for a request, which here is most of 
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 import time
 from typing import Any
 
 import aiohttp
 import orjson
+from fastapi import Request
 
 from serving.gateway.answers import ID_HEADER, Refusal
 from serving.rollout.observations import MEASURES_HEADER, Observation, ObservationWriter, parse_measures, parse_split
 from serving.routing.envoy import STATE_FILE
-from serving.routing.router import ARM_HEADER, SPLIT_HEADER
+from serving.routing.router import ARM_HEADER, DRAW_HEADER, SPLIT_HEADER
 from serving.settings import Settings
 
 CONNECT_SECONDS, ANSWER_SECONDS = 2.0, 35.0
@@ -29,6 +32,7 @@ class Forwarder:
     def __init__(self, settings: Settings) -> None:
         self._state = settings.routing / STATE_FILE
         self._models: tuple[float, list[str]] = (float("-inf"), [])
+        self._sticky: dict[str, dict[str, str]] = {}
         self._router = f"http://{settings.host}:{settings.envoy_port}"
         self._admin = f"http://{settings.host}:{settings.envoy_admin_port}/ready"
         self._session: aiohttp.ClientSession | None = None
@@ -55,9 +59,10 @@ class Forwarder:
         read_at, models = self._models
         if time.monotonic() - read_at > MODELS_SECONDS:
             try:
-                models = sorted(orjson.loads(self._state.read_bytes())["weights"])
+                state = orjson.loads(self._state.read_bytes())
+                models, self._sticky = sorted(state["weights"]), state.get("sticky", {})
             except (OSError, ValueError, KeyError):
-                models = []
+                models, self._sticky = [], {}
             self._models = (time.monotonic(), models)
         return models
 
@@ -70,22 +75,41 @@ class Forwarder:
             return f"the router does not answer: {error or type(error).__name__}"
         return None if response.status == 200 else f"the router is {text}"
 
-    async def predict(self, model: str, body: bytes, ident: str, caller: str) -> bytes:
+    def user_of(self, model: str, request: Request) -> str | None:
+        """Who asks, while a release tells the model's users apart; None at other times and of nobody."""
+        sticky = self._sticky.get(model)
+        if sticky is None:
+            return None
+        named = request.cookies if sticky["by"] == "cookie" else request.headers
+        return named.get(sticky["name"]) or None
+
+    def _draw(self, model: str, user: str | None) -> dict[str, str]:
+        """The number by which the router draws the arm: of a user always the same, for as long as one release."""
+        sticky = self._sticky.get(model)
+        if sticky is None:
+            return {}
+        if user is None:
+            return {DRAW_HEADER: str(secrets.randbits(63))}
+        digest = hashlib.sha256(f"{sticky['salt']}\0{user}".encode()).digest()
+        return {DRAW_HEADER: str(int.from_bytes(digest[:8], "big") >> 1)}
+
+    async def predict(self, model: str, body: bytes, ident: str, caller: str, user: str | None = None) -> bytes:
         """The arm's answer, as it wrote it.
 
         Args:
             body: JSON that the arm's ``/predict`` takes.
+            user: as :meth:`user_of` says.
 
         Raises:
             Refusal: the arm refused, or nobody could answer.
         """
-        headers = {ID_HEADER: ident, "x-clearway-caller": caller}
+        headers = {ID_HEADER: ident, "x-clearway-caller": caller, **self._draw(model, user)}
         url = f"{self._router}/models/{model}/predict"
         at, started = time.time(), time.perf_counter()
         try:
             async with self._client.post(url, data=body, headers=headers) as response:
                 content = await response.read()
-            self._observe(model, ident, response, at, (time.perf_counter() - started) * 1000)
+            self._observe(model, ident, response, at, (time.perf_counter() - started) * 1000, user)
         except TimeoutError as error:
             raise Refusal(504, "timeout", f"model {model} did not answer in {ANSWER_SECONDS:.0f} s") from error
         except aiohttp.ClientError as error:
@@ -95,7 +119,9 @@ class Forwarder:
             return content
         raise refusal_of(model, response.status, content)
 
-    def _observe(self, model: str, ident: str, response: aiohttp.ClientResponse, at: float, latency_ms: float) -> None:
+    def _observe(
+        self, model: str, ident: str, response: aiohttp.ClientResponse, at: float, latency_ms: float, user: str | None
+    ) -> None:
         """Record what became of a request, for the gates of rollouts."""
         arm = response.headers.get(ARM_HEADER)
         if self.observations is None or arm is None:
@@ -106,7 +132,7 @@ class Forwarder:
             "latency_ms": round(latency_ms, 3),
             "refused": float(400 <= response.status < 500),
         }
-        self.observations.write(Observation(at, ident, model, arm, response.status, rollout, percent, measures))
+        self.observations.write(Observation(at, ident, model, arm, response.status, rollout, percent, measures, user))
 
 
 def refusal_of(model: str, status: int, content: bytes) -> Refusal:

@@ -182,7 +182,9 @@ class Controller:
         if not rollout.smoke["passed"]:
             self._roll_back(state, rollout, rollout.smoke["reason"])
             return
-        begin = {"canary": self.gated.begin, "shadow": self.gated.begin_shadow}.get(rollout.plan["strategy"])
+        begin = {"canary": self.gated.begin, "ab": self.gated.begin, "shadow": self.gated.begin_shadow}.get(
+            rollout.plan["strategy"]
+        )
         if begin is not None and state.stable not in (None, rollout.arm):
             begin(state, rollout)
             return

@@ -81,7 +81,11 @@ def _missing(plan: ReleasePlan, look: Look, in_step_s: float, step: int) -> str 
 def _unproven(plan: ReleasePlan, look: Look) -> str | None:
     """All that a promotion still lacks."""
     lacking = []
-    if look.new_count < plan.min_requests:
+    if plan.strategy == "ab":
+        fewest = min(look.new_count, look.stable_count)
+        if fewest < plan.segments.min_users:
+            lacking.append(f"one version has {fewest} of {plan.segments.min_users} users")
+    elif look.new_count < plan.min_requests:
         lacking.append(f"the new version has answered {look.new_count} of {plan.min_requests} requests")
     for name, gate in look.gates.items():
         if gate.promote >= plan.promote_evidence:

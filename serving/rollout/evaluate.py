@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,6 +72,22 @@ class Look:
 
 
 @dataclass
+class _User:
+    """A user of an A/B release: what their requests came to at each gate, as sums and counts."""
+
+    first: float
+    new: bool
+    percent: int
+    sums: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, outcomes: Iterable[tuple[str, float]]) -> None:
+        for name, outcome in outcomes:
+            total = self.sums.setdefault(name, [0.0, 0.0])
+            total[0] += outcome
+            total[1] += 1
+
+
+@dataclass
 class _Gate:
     evidence: Evidence
     centre: float | RunningMean
@@ -95,6 +111,18 @@ class _Gate:
         return GateLook(rollback, promote, new, stable, self.counts[1], self.counts[0])
 
 
+@dataclass
+class _Rows:
+    """What a batch adds: draws for the sample ratio, and (at, new, weight, outcome) for each gate."""
+
+    drawn: list[bool] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+    by_gate: dict[str, list[tuple[float, bool, float, float]]] = field(default_factory=dict)
+
+    def add(self, gate: str, at: float, new: bool, weight: float, outcome: float) -> None:
+        self.by_gate.setdefault(gate, []).append((at, new, weight, outcome))
+
+
 class Evaluation:
     """Judges one rollout.
 
@@ -112,7 +140,11 @@ class Evaluation:
         self._ratio = SampleRatio()
         self._by_percent: dict[int, int] = {}
         self._counts = [0, 0]
-        self._asked: OrderedDict[str, tuple[bool, float, set[str]]] = OrderedDict()  # and what was reported of it
+        self._users: OrderedDict[str, _User] = OrderedDict()  # whose time is not over, by their first request
+        self._known: set[str] = set()
+        self._asked: OrderedDict[str, tuple[bool, float, set[str], str | None]] = (
+            OrderedDict()
+        )  # and what was reported of it
         self._stable_times: dict[str, list[float]] = {g.measure: [] for g in plan.gates.latency}
 
     def _gate(self, name: str) -> _Gate:
@@ -157,47 +189,74 @@ class Evaluation:
         A report counts once for each request and measure, with the weight under which the request was drawn; of a
         request that is unknown here it says nothing.
         """
-        rows: dict[str, list[tuple[float, bool, float, float]]] = {}
-        drawn: list[bool] = []
-        weights: list[float] = []
+        rows = _Rows()
         for o in observations:
             if isinstance(o, Report):
-                for name, new, weight, outcome in self._reported(o):
-                    rows.setdefault(name, []).append((o.at, new, weight, outcome))
-                continue
-            if o.rollout != self.rollout or o.percent is None or not 0 < o.percent <= HIGHEST_COMPARED_WEIGHT:
-                continue
-            new, weight = o.arm == self.arm, o.percent / 100
-            drawn.append(new)
-            weights.append(weight)
-            self._counts[new] += 1
-            if new:
-                self._by_percent[o.percent] = self._by_percent.get(o.percent, 0) + 1
-            self._remember(o, new, weight)
-            for name, outcome in self._outcomes(o):
-                rows.setdefault(name, []).append((o.at, new, weight, outcome))
-            if not new:
-                self._keep_time(o)
-                self._freeze(o.at)
-        self._ratio.update(np.array(drawn, dtype=bool), np.array(weights))
-        for name, found in rows.items():
+                self._report(o, rows)
+            elif o.rollout == self.rollout and o.percent is not None and 0 < o.percent <= HIGHEST_COMPARED_WEIGHT:
+                if self.plan.strategy == "ab":
+                    self._of_user(o, o.percent, rows)
+                else:
+                    self._of_request(o, o.percent, rows)
+                if o.arm != self.arm:
+                    self._keep_time(o)
+                    self._freeze(o.at)
+        self._ratio.update(np.array(rows.drawn, dtype=bool), np.array(rows.weights))
+        for name, found in rows.by_gate.items():
             self._gates[name].take(*zip(*found, strict=True))
 
-    def _remember(self, o: Observation, new: bool, weight: float) -> None:
+    def _of_request(self, o: Observation, percent: int, rows: _Rows) -> None:
+        new, weight = o.arm == self.arm, percent / 100
+        self._count(new, percent, rows)
         if self._scalars and o.status < 500:
             said = {name for name, scalar in self._scalars.items() if scalar.measure in o.measures}
-            self._asked[o.request_id] = (new, weight, said)
+            self._asked[o.request_id] = (new, weight, said, None)
             while len(self._asked) > REMEMBERED:
                 self._asked.popitem(last=False)
+        for name, outcome in self._outcomes(o):
+            rows.add(name, o.at, new, weight, outcome)
 
-    def _reported(self, report: Report) -> Iterator[tuple[str, bool, float, float]]:
+    def _count(self, new: bool, percent: int, rows: _Rows) -> None:
+        rows.drawn.append(new)
+        rows.weights.append(percent / 100)
+        self._counts[new] += 1
+        if new:
+            self._by_percent[percent] = self._by_percent.get(percent, 0) + 1
+
+    def _of_user(self, o: Observation, percent: int, rows: _Rows) -> None:
+        """A user counts once, when their time is over, by the mean of their requests: the user was drawn, not these."""
+        self._close_users(o.at, rows)
+        if o.user is None or (o.user in self._known and o.user not in self._users):
+            return
+        if o.user not in self._users:
+            self._known.add(o.user)
+            self._users[o.user] = _User(o.at, o.arm == self.arm, percent)
+        self._users[o.user].add(self._outcomes(o))
+        if self._scalars and o.status < 500:
+            self._asked[o.request_id] = (o.arm == self.arm, percent / 100, set(o.measures), o.user)
+
+    def _close_users(self, now: float, rows: _Rows) -> None:
+        while self._users:
+            user = next(iter(self._users.values()))
+            if now - user.first < self.plan.segments.window_s:
+                return
+            self._users.popitem(last=False)
+            self._count(user.new, user.percent, rows)
+            for name, (total, count) in user.sums.items():
+                rows.add(name, user.first + self.plan.segments.window_s, user.new, user.percent / 100, total / count)
+
+    def _report(self, report: Report, rows: _Rows) -> None:
         if report.request_id not in self._asked:
             return
-        new, weight, counted = self._asked[report.request_id]
+        new, weight, counted, user = self._asked[report.request_id]
         for name, scalar in self._scalars.items():
             if scalar.measure in report.measures and name not in counted:
                 counted.add(name)
-                yield name, new, weight, _bounded(scalar, report.measures[scalar.measure])
+                outcome = _bounded(scalar, report.measures[scalar.measure])
+                if user is None:
+                    rows.add(name, report.at, new, weight, outcome)
+                elif user in self._users:
+                    self._users[user].add([(name, outcome)])
 
     def _outcomes(self, o: Observation) -> list[tuple[str, float]]:
         """The outcome of a request at each gate that counts it, in [0, 1], higher is worse."""

@@ -14,7 +14,7 @@ from serving.rollout.gates import Gates
 
 Strategy = Literal["blue_green", "canary", "ab", "rolling", "shadow"]
 # What the controller carries out itself; the others can be declared and rendered for a cluster.
-CARRIED_OUT = ("blue_green", "canary", "shadow")
+CARRIED_OUT = ("blue_green", "canary", "ab", "shadow")
 # Gates compare with a concurrent stable; above this weight it gets too few requests to compare with.
 HIGHEST_COMPARED_WEIGHT = 90
 
@@ -49,9 +49,11 @@ class Segments(BaseModel):
 
     by: Literal["header", "cookie"] = "header"
     name: str = Field(default="x-clearway-user", min_length=1, description="header or cookie that names the user")
-    metric: str | None = Field(default=None, description="metric of the semantic layer that is compared, by arm")
     weight: int = Field(default=50, ge=1, le=HIGHEST_COMPARED_WEIGHT, description="percent of users on the new version")
-    min_users: int = Field(default=200, ge=1, description="users in each arm before a decision")
+    min_users: int = Field(default=200, ge=1, description="users of each version before a promotion")
+    window_s: float = Field(
+        default=300.0, gt=0, description="a user counts once, by the mean of their requests in this time from the first"
+    )
 
 
 class Shadow(BaseModel):
@@ -117,6 +119,16 @@ class ReleasePlan(BaseModel):
             return [{"weight": v} if isinstance(v, int | float) and not isinstance(v, bool) else v for v in value]
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _steps_of_ab(cls, value: Any) -> Any:
+        """An A/B release has one step, of the segments' weight."""
+        if isinstance(value, dict) and value.get("strategy") == "ab" and "steps" not in value:
+            segments = value.get("segments") or {}
+            weight = segments.get("weight", 50) if isinstance(segments, dict) else segments.weight
+            return {**value, "steps": [{"weight": weight, "min_seconds": 0, "min_requests": 0}, {"weight": 100}]}
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> ReleasePlan:
         weights = [step.weight for step in self.steps]
@@ -132,6 +144,8 @@ class ReleasePlan(BaseModel):
                     f"steps: weights below 100 are at most {HIGHEST_COMPARED_WEIGHT}, found {weights[-2]}: "
                     "above it stable gets too few requests to compare with"
                 )
+        if self.strategy == "ab" and weights != [self.segments.weight, 100]:
+            raise ValueError(f"steps: an A/B release has none of its own, segments.weight says it; found {weights}")
         if self.strategy == "rolling" and self.replicas < 2:
             raise ValueError("replicas: rolling replaces at least 2 servers one by one, found 1")
         return self

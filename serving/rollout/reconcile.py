@@ -45,7 +45,7 @@ class Reconciler:
     def traffic(self, states: Iterable[ModelState]) -> None:
         """Arms run, and weights are, as logged; arms that no log names are stopped."""
         states = list(states)
-        content = repr([(s.model, s.arms, s.weights, _split(s), s.mirror) for s in states])
+        content = repr([(s.model, s.arms, s.weights, _split(s), s.mirror, s.sticky) for s in states])
         if self._done is not None and self._done[0] == content and time.monotonic() - self._done[1] < RECHECK_SECONDS:
             return
         wanted = {arm.name: (state, arm) for state in states for arm in state.arms.values()}
@@ -56,7 +56,7 @@ class Reconciler:
         # First nothing that still has a weight goes, then weights move, then what is left over goes.
         self._router.set_arms({**self._router.arms(), **addresses})
         for state in states:
-            self._router.set_weights(state.model, state.weights, _split(state), state.mirror)
+            self._router.set_weights(state.model, state.weights, _split(state), state.mirror, state.sticky)
         for model in set(self._router.weights()) - {state.model for state in states}:
             self._router.set_weights(model, {})
         crash_point("effect:weights")

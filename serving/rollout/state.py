@@ -105,6 +105,15 @@ class ModelState:
         return self.rollouts[self.current] if self.current is not None else None
 
     @property
+    def sticky(self) -> dict[str, str] | None:
+        """By what users are told apart while each stays with one version."""
+        rollout = self.running
+        if rollout is None or rollout.percent is None or rollout.plan["strategy"] != "ab":
+            return None
+        segments = rollout.plan["segments"]
+        return {"by": segments["by"], "name": segments["name"], "salt": rollout.id}
+
+    @property
     def mirror(self) -> tuple[str, int] | None:
         """The arm that gets copies of requests, and of how many percent."""
         rollout = self.running

@@ -37,7 +37,7 @@ def submit(plan: ReleasePlan, settings: Settings | None = None, rollout_id: str 
         raise ClearwayError(
             f"model {plan.model}: the controller does not carry out strategy {plan.strategy!r}.",
             untouched="every running version; the plan was not submitted.",
-            todo=f"use {' or '.join(CARRIED_OUT)}.",
+            todo=f"use {', '.join(CARRIED_OUT[:-1])} or {CARRIED_OUT[-1]}.",
         )
     ident = rollout_id or f"{plan.model}-v{plan.version}-{uuid.uuid4().hex[:8]}"
     if not IDENT.match(ident):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from serving.routing.router import ARM_HEADER, SPLIT_HEADER
+from serving.routing.router import ARM_HEADER, DRAW_HEADER, SPLIT_HEADER
 
 CDS_FILE, RDS_FILE = "clusters.json", "routes.json"
 STAT_PREFIX, ROUTES = "models", "models"
@@ -141,7 +141,7 @@ def _action(target: Mapping[str, Any], streams: bool = False) -> dict[str, Any]:
 
 
 def _model_routes(
-    model: str, weights: Mapping[str, int], split: str | None, mirror: Sequence[Any] | None
+    model: str, weights: Mapping[str, int], split: str | None, mirror: Sequence[Any] | None, sticky: bool
 ) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for streams in (True, False):
@@ -160,7 +160,8 @@ def _model_routes(
             {"name": arm, "weight": weight, **_stamp(arm, split)} for arm, weight in sorted(weights.items()) if weight
         ]
         if drawn:
-            target: dict[str, Any] = {"weighted_clusters": {"clusters": drawn}}
+            by_user = {"header_name": DRAW_HEADER} if sticky else {}
+            target: dict[str, Any] = {"weighted_clusters": {"clusters": drawn, **by_user}}
             if mirror is not None:
                 share = {"default_value": {"numerator": mirror[1], "denominator": "HUNDRED"}}
                 target["request_mirror_policies"] = [{"cluster": mirror[0], "runtime_fraction": share}]
@@ -175,18 +176,20 @@ def routes(
     weights: Mapping[str, Mapping[str, int]],
     splits: Mapping[str, str] | None = None,
     mirrors: Mapping[str, Sequence[Any]] | None = None,
+    sticky: Collection[str] = (),
 ) -> dict[str, Any]:
     """RDS response: ``/models/<model>/`` to the model's arms by weight, or to one arm by header.
 
     Args:
         splits: the name of each model's split, when it has one.
         mirrors: arm and percent of the copies of a model's requests, when there are any.
+        sticky: models whose arms are drawn by user.
     """
     named, copied = splits or {}, mirrors or {}
     found = [
         route
         for model in sorted(weights)
-        for route in _model_routes(model, weights[model], named.get(model), copied.get(model))
+        for route in _model_routes(model, weights[model], named.get(model), copied.get(model), model in sticky)
     ]
     unknown = _refusal(404, "unknown_model", "no such model is routed")
     found.append({"match": {"prefix": "/"}, "direct_response": unknown})

@@ -79,7 +79,7 @@ class EnvoyRouter:
         try:
             return dict(json.loads((self.folder / STATE_FILE).read_text()))
         except FileNotFoundError:
-            return {"arms": {}, "weights": {}, "splits": {}, "mirrors": {}}
+            return {"arms": {}, "weights": {}, "splits": {}, "mirrors": {}, "sticky": {}}
 
     def _render(self, state: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,10 @@ class EnvoyRouter:
         replace(self.folder / config.CDS_FILE, json.dumps(config.clusters(state["arms"]), indent=1))
         replace(
             self.folder / config.RDS_FILE,
-            json.dumps(config.routes(state["weights"], state.get("splits"), state.get("mirrors")), indent=1),
+            json.dumps(
+                config.routes(state["weights"], state.get("splits"), state.get("mirrors"), state.get("sticky", {})),
+                indent=1,
+            ),
         )
 
     def set_arms(self, arms: Mapping[str, str]) -> None:
@@ -108,6 +111,7 @@ class EnvoyRouter:
         weights: Mapping[str, int],
         split: str | None = None,
         mirror: tuple[str, int] | None = None,
+        sticky: Mapping[str, str] | None = None,
     ) -> None:
         state = self._state()
         unknown = {*weights, *(mirror[:1] if mirror else ())} - set(state["arms"])
@@ -120,7 +124,11 @@ class EnvoyRouter:
             )
         others = {name: value for name, value in state["weights"].items() if name != model}
         changed = {**state, "weights": {**others, model: dict(weights)} if weights else others}
-        for kind, value in (("splits", split), ("mirrors", list(mirror) if mirror else None)):
+        for kind, value in (
+            ("splits", split),
+            ("mirrors", list(mirror) if mirror else None),
+            ("sticky", dict(sticky or {})),
+        ):
             kept = {name: old for name, old in state.get(kind, {}).items() if name != model}
             changed[kind] = {**kept, model: value} if weights and value else kept
         self._render(changed)

@@ -9,6 +9,8 @@ from serving.errors import ClearwayError
 
 # Addresses one arm whatever the weights are: for smoke tests, from this machine only.
 ARM_HEADER = "x-clearway-arm"
+# Draws the arm by a number that the gateway makes of the user, so that a user stays with an arm.
+DRAW_HEADER = "x-clearway-draw"
 # On answers: the arm that was drawn (``ARM_HEADER``), and the split by which, as ``<rollout>:<percent>``.
 SPLIT_HEADER = "x-clearway-split"
 
@@ -33,12 +35,15 @@ class Router(Protocol):
         weights: Mapping[str, int],
         split: str | None = None,
         mirror: tuple[str, int] | None = None,
+        sticky: Mapping[str, str] | None = None,
     ) -> None:
         """Split a model's traffic in proportion to ``weights``; an empty mapping removes the model.
 
         Args:
             split: names this split, as ``<rollout>:<percent>``; answers carry it in ``SPLIT_HEADER``.
             mirror: an arm that gets copies of this percent of the requests; nobody sees what it answers.
+            sticky: ``{"by": "header" or "cookie", "name": ..., "salt": ...}``: arms are drawn by ``DRAW_HEADER``, which
+                the gateway makes of the user that ``by`` and ``name`` tell.
         """
 
     def arms(self) -> dict[str, str]:

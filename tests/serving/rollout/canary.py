@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 import time
 from collections import Counter
@@ -104,10 +105,14 @@ class Laptop:
 
 
 class Users:
-    """``with Users(laptop, per_second) as users``: steady requests, each sent at its time whatever became of others."""
+    """``with Users(laptop, per_second) as users``: steady requests, each sent at its time whatever became of others.
 
-    def __init__(self, laptop: Laptop, per_second: float = 40.0) -> None:
-        self._laptop, self._wait = laptop, 1 / per_second
+    Of ``people`` there are as many as said, each asking at random.
+    """
+
+    def __init__(self, laptop: Laptop, per_second: float = 40.0, people: int = 0) -> None:
+        self._laptop, self._wait, self._people = laptop, 1 / per_second, people
+        self.seen_by: dict[str, set[str]] = {}
         self.statuses: Counter[str] = Counter()
         self.versions: Counter[str] = Counter()
         self.answers: list[tuple[float, str, str]] = []  # when answered, version or arm's, status
@@ -125,12 +130,16 @@ class Users:
 
     def _ask(self) -> None:
         version = "-"
+        user = f"user-{random.randrange(self._people)}" if self._people else None
+        headers = {**self._laptop.headers, **({"x-clearway-user": user} if user else {})}
         try:
-            response = self._client.post(self._laptop.url, json=toy.REQUEST, headers=self._laptop.headers)
+            response = self._client.post(self._laptop.url, json=toy.REQUEST, headers=headers)
             status = str(response.status_code)
             if response.status_code == 200:
                 version = response.json().get("version", "-")
                 self.versions[version] += 1
+                if user:
+                    self.seen_by.setdefault(user, set()).add(version)
         except httpx.HTTPError as error:
             status = type(error).__name__
         self.statuses[status] += 1

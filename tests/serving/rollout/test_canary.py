@@ -12,7 +12,7 @@ from serving.errors import ClearwayError
 from serving.models.registry import CHAMPION, alias_version
 from serving.rollout import commands
 from serving.rollout.gated import timeline_file
-from serving.rollout.read import read_state
+from serving.rollout.read import list_rollouts, read_state
 from serving.routing.envoy import EnvoyRouter
 from serving.runtime.arms import PREFIX
 from tests.serving.models import toy
@@ -180,6 +180,31 @@ def test_a_healthy_version_is_paused_resumed_and_promoted(laptop: Laptop) -> Non
     assert len(timeline_file(laptop.settings, toy.MODEL, ident).read_text().splitlines()) > 3
     with pytest.raises(ClearwayError, match="no rollout of model wilting is under way"):
         commands.send(toy.MODEL, "pause", "somebody", "too late", laptop.settings)
+
+
+def test_in_an_ab_release_each_user_stays_with_one_version(laptop: Laptop) -> None:
+    stable = str(read_state(toy.MODEL, laptop.settings).stable)[-1]
+    other = "1" if stable == "2" else "2"
+    laptop.faults(other, slow_ms=1)
+    plan = {"strategy": "ab", "segments": {"window_s": 4, "min_users": 20}, "gates": {"latency": [], "scalars": []}}
+    changes = {"steps": [{"weight": 50, "min_seconds": 0, "min_requests": 0}, 100], **plan}
+    laptop.submit(other, **changes)
+    ident = [r.id for r in list_rollouts(toy.MODEL, laptop.settings)][-1]
+    laptop.until(ident, "stepped", step=0)
+    time.sleep(1)
+    with Users(laptop, 60, people=60) as users:
+        assert "undecided" not in str(laptop.rollout(ident).stopped)
+        time.sleep(10)
+        assert laptop.rollout(ident).phase == "stepped", "sixty users do not prove a margin of a tenth"
+    assert set(users.statuses) == {"200"}
+    assert set().union(*users.seen_by.values()) == {"1", "2"}
+    assert [user for user, versions in users.seen_by.items() if len(versions) > 1] == []
+    commands.send(toy.MODEL, "abort", "somebody", "seen enough", laptop.settings)
+    rollout = laptop.done(ident)
+    assert rollout.record is not None
+    evidence = rollout.record["evidence"]
+    assert evidence["new_requests"] + evidence["stable_requests"] <= 60, "users are counted, not requests"
+    assert min(evidence["new_requests"], evidence["stable_requests"]) >= 10
 
 
 def test_a_shadow_that_agrees_takes_all_traffic(laptop: Laptop) -> None:

@@ -138,3 +138,49 @@ def test_what_is_reported_later_counts_once_by_the_weight_of_its_request() -> No
     assert (late.new_count, late.stable_count) == (soon.new_count, soon.stable_count)
     assert late.rollback == pytest.approx(soon.rollback, rel=1e-9)
     assert late.rollback > 1000
+
+
+def ab(**segments: Any) -> ReleasePlan:
+    declared = {
+        "model": "wilting", "version": "2", "strategy": "ab", "segments": {"window_s": 60, **segments},
+        "gates": {"latency": [], "scalars": [{"measure": "loss", "promote_margin": 0.1}]},
+    }  # fmt: skip
+    return parse_plan(declared, "the test's plan")
+
+
+def visit(at: float, user: str | None, arm: str, **measures: float) -> Observation:
+    return Observation(at, f"{user}-{at}", "wilting", arm, 200, "r", 50, measures, user)
+
+
+def test_in_an_ab_release_a_user_counts_once_when_their_time_is_over() -> None:
+    evaluation = Evaluation(ab(), "r", NEW)
+    evaluation.take([visit(0, "ann", NEW, loss=1.0), visit(1, "bob", STABLE, loss=0.0), visit(2, None, NEW, loss=1.0)])
+    evaluation.take([visit(59, "ann", NEW, loss=0.0)])
+    assert evaluation.look().new_count == 0
+    evaluation.take([Report(59.5, "bob-1", "wilting", {"loss": 1.0}), visit(62, "cid", STABLE, loss=0.0)])
+    look = evaluation.look()
+    gate = look.gates["loss"]
+    assert (look.new_count, look.stable_count) == (1, 1)
+    assert (gate.new, gate.stable) == (0.5, 0.0), "what was said at once is not said again by a report"
+    evaluation.take([visit(200, "ann", NEW, loss=1.0)])
+    assert evaluation.look().new_count == 1, "their time is over"
+
+
+def test_requests_of_one_user_are_not_evidence_of_many() -> None:
+    """Users differ, their requests do not: taken by request, chance between few users would look like a fault."""
+    rng = random.Random(11)
+    false_alarms = {"ab": 0, "canary": 0}
+    for _ in range(40):
+        users = {f"u{n}": (rng.random() < 0.5, float(rng.random() < 0.5)) for n in range(30)}
+        visits = [
+            visit(float(n), user, NEW if users[user][0] else STABLE, loss=users[user][1])
+            for n, user in enumerate(rng.choices(list(users), k=600))
+        ]
+        for strategy in false_alarms:
+            changed = {"strategy": strategy} | ({"steps": [50, 100]} if strategy == "canary" else {})
+            declared = {**ab().model_dump(exclude={"steps", "strategy"}), **changed}
+            evaluation = Evaluation(parse_plan(declared, "-"), "r", NEW)
+            evaluation.take([*visits, visit(9999.0, "last", STABLE)])
+            false_alarms[strategy] += evaluation.look().gates["loss"].rollback >= 100
+    assert false_alarms["ab"] == 0
+    assert false_alarms["canary"] >= 4, "the control: the same visits, each taken for a draw of its own"

@@ -36,6 +36,8 @@ def test_a_declared_file_and_values_of_the_moment_make_a_plan(tmp_path: Path) ->
         ),
         ("model: wilting\ngates: {scalars: [{measure: loss}]}", "gates.scalars.0.promote_margin: Field required"),
         ("model: wilting\ngates: {scalars: [{measure: loss, bounds: [1, 0], promote_margin: 0.1}]}", "low below high"),
+        ("model: wilting\nstrategy: ab\nsteps: [10, 100]", "segments.weight says it"),
+        ("model: wilting\nsegments: {by: mood}", "segments.by: Input should be 'header' or 'cookie'"),
         ("model: wilting\nalpha: 2", "alpha: Input should be less than 0.5"),
         ("model: wilting\nsmoke: {request: 5}", "smoke.request: Extra inputs are not permitted"),
         ("model: wilting\nsmoke: {max_error_rate: 1.5}", "smoke.max_error_rate: Input should be less than 1"),

@@ -54,5 +54,5 @@ def test_a_strategy_that_is_not_carried_out_is_refused_by_name(tmp_path: Path) -
     settings = Settings(home=tmp_path)
     with pytest.raises(ClearwayError, match="does not carry out strategy 'rolling'") as caught:
         submit(ReleasePlan(model="m", version="1", strategy="rolling", replicas=2), settings)
-    assert caught.value.todo == "use blue_green or canary or shadow."
+    assert caught.value.todo == "use blue_green, canary, ab or shadow."
     assert waiting(settings) == []
