@@ -15,10 +15,16 @@ RETRY_SECONDS = 1
 
 
 class Refusal(Exception):
-    """A request that is not answered: HTTP status, a reason for programs, a message for people."""
+    """A request that is not answered: HTTP status, a reason for programs, a message for people.
 
-    def __init__(self, status: int, reason: str, message: str, **more: Any) -> None:
+    ``retry_after`` is in seconds, for 429 and 503.
+    """
+
+    def __init__(
+        self, status: int, reason: str, message: str, *, retry_after: int = RETRY_SECONDS, **more: Any
+    ) -> None:
         self.status, self.reason, self.message, self.more = status, reason, message, more
+        self.retry_after = retry_after
         super().__init__(message)
 
 
@@ -41,8 +47,8 @@ def plain(request: Request, content: Any, status: int = 200, headers: dict[str, 
 def refused(request: Request, refusal: Refusal) -> Response:
     """The answer to a refused request."""
     headers: dict[str, str] = {}
-    if refusal.status == 503:
-        headers["retry-after"] = str(RETRY_SECONDS)
+    if refusal.status in (429, 503):
+        headers["retry-after"] = str(refusal.retry_after)
     if refusal.status == 401:
         headers["www-authenticate"] = "Bearer"
     error = {"reason": refusal.reason, "message": refusal.message, "request_id": request_id(request), **refusal.more}

@@ -14,7 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from serving.errors import ClearwayError
-from serving.gateway import docs, rollouts
+from serving.gateway import docs, openai, rollouts
 from serving.gateway.answers import Refusal, plain, refused, request_id
 from serving.gateway.catalog import Catalog
 from serving.gateway.forward import Forwarder
@@ -76,7 +76,9 @@ class Gateway:
         if not isinstance(parsed, dict | list):
             raise Refusal(422, "invalid_request", "expected one request (an object) or a list of requests")
         wrapped = b'{"requests":' + (body if isinstance(parsed, list) else b"[" + body + b"]") + b"}"
-        return await self.forwarder.predict(model, wrapped, request_id(request), caller.id)
+        return await self.forwarder.predict(
+            model, wrapped, request_id(request), caller.id, self.forwarder.user_of(model, request)
+        )
 
     async def answer_prediction(self, request: Request, model: str) -> Response:
         """:meth:`predict`, refusals answered and everything counted."""
@@ -107,6 +109,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         gateway.forwarder.observations = ObservationWriter(gateway.settings)
         threading.Thread(target=gateway.preload, name="preload", daemon=True).start()
         yield
+        await llm.close()
         await gateway.forwarder.close()
 
     app = FastAPI(title="Clearway", description=docs.DESCRIPTION, version="1", lifespan=lifespan)
@@ -137,6 +140,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         return plain(request, await run_in_threadpool(gateway.catalog.models))
 
     rollouts.add_routes(app, gateway)
+    llm = openai.add_routes(app, gateway)
 
     @app.get("/healthz", **docs.HEALTH)
     async def healthz(request: Request) -> Response:

@@ -27,10 +27,12 @@ IDENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")
 
 @dataclass(frozen=True)
 class Caller:
-    """Who a key belongs to and what it may do."""
+    """Who a key belongs to, what it may do, and how much a minute of language models; None is no limit."""
 
     id: str
     scopes: frozenset[str]
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
 
 
 def _digest(key: str) -> str:
@@ -52,12 +54,29 @@ def _read(file: Path) -> list[dict[str, Any]]:
         ) from error
 
 
-def create_key(ident: str, scopes: Sequence[str], settings: Settings | None = None) -> str:
+def create_key(
+    ident: str,
+    scopes: Sequence[str],
+    settings: Settings | None = None,
+    *,
+    requests_per_minute: int | None = None,
+    tokens_per_minute: int | None = None,
+) -> str:
     """Make a key, keep its hash, return the key itself: it exists nowhere else.
 
+    Args:
+        requests_per_minute: requests to language models; None is no limit.
+        tokens_per_minute: their tokens, of prompts and answers together.
+
     Raises:
-        ClearwayError: the id is taken or malformed, or a scope is unknown.
+        ClearwayError: the id is taken or malformed, a scope is unknown, or a limit is below 1.
     """
+    limits = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
+    wrong = [
+        f"{name} is {value}, expected at least 1" for name, value in limits.items() if value is not None and value < 1
+    ]
+    if wrong:
+        raise ClearwayError(f"key {ident!r}: {'; '.join(wrong)}", untouched="all keys.")
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
         raise ClearwayError(f"unknown scopes {unknown}; expected at least one of {', '.join(SCOPES)}")
@@ -76,6 +95,7 @@ def create_key(ident: str, scopes: Sequence[str], settings: Settings | None = No
             "sha256": _digest(key),
             "scopes": sorted(set(scopes)),
             "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            **{name: value for name, value in limits.items() if value is not None},
         }
         aside = file.with_name(f".{file.name}.new")
         aside.unlink(missing_ok=True)
@@ -90,6 +110,12 @@ def create_key(ident: str, scopes: Sequence[str], settings: Settings | None = No
 def key_ids(settings: Settings | None = None) -> list[str]:
     """Ids of all keys there are."""
     return [str(key["id"]) for key in _read((settings or get_settings()).keys_file)]
+
+
+def _caller(item: dict[str, Any]) -> Caller:
+    return Caller(
+        str(item["id"]), frozenset(item["scopes"]), item.get("requests_per_minute"), item.get("tokens_per_minute")
+    )
 
 
 class KeyRing:
@@ -109,9 +135,7 @@ class KeyRing:
             self._callers, self._mark = {}, None
             return None
         if mark != self._mark:
-            self._callers = {
-                str(item["sha256"]): Caller(str(item["id"]), frozenset(item["scopes"])) for item in _read(self._file)
-            }
+            self._callers = {str(item["sha256"]): _caller(item) for item in _read(self._file)}
             self._mark = mark
         return self._callers.get(_digest(key))
 
@@ -122,11 +146,17 @@ def main() -> None:
     create = commands.add_parser("create", help="make a key and print it once")
     create.add_argument("--id", required=True)
     create.add_argument("--scope", required=True, action="append", choices=SCOPES)
+    create.add_argument("--requests-per-minute", type=int, help="to language models; default: no limit")
+    create.add_argument("--tokens-per-minute", type=int, help="of language models; default: no limit")
     commands.add_parser("list", help="ids of the keys there are")
     options = parser.parse_args()
     try:
         if options.command == "create":
-            print(create_key(options.id, options.scope))
+            limits = {
+                "requests_per_minute": options.requests_per_minute,
+                "tokens_per_minute": options.tokens_per_minute,
+            }
+            print(create_key(options.id, options.scope, **limits))
         else:
             print("\n".join(key_ids()))
     except ClearwayError as error:

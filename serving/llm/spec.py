@@ -58,6 +58,11 @@ class LLMSpec(BaseModel):
     max_concurrent: int | None = Field(
         default=None, ge=1, description="requests at once before the gateway answers 429; none: 4 x max_num_seqs"
     )
+    first_token_s: float = Field(
+        default=30.0, gt=0, description="longest wait for a stream's first token, in s, before stable is asked"
+    )
+    between_tokens_s: float = Field(default=15.0, gt=0, description="longest silence inside a stream, in s")
+    answer_s: float = Field(default=120.0, gt=0, description="longest wait for an answer that is not streamed, in s")
     price_prompt: float = Field(
         default=0.0, ge=0, description="per million prompt tokens, in the currency of your books"
     )
