@@ -99,7 +99,7 @@ def entries_in_words(rollout: Rollout) -> list[dict[str, Any]]:
     """The rollout's log as rows for people: when, what, at which weight, why, by whom."""
     return [
         {
-            "at": str(e.get("at", "-")),
+            "at": str(e.get("at", "-"))[:21].replace("T", " "),  # UTC, to the tenth of a second
             "entry": str(e["type"]).replace("_", " "),
             "weight": f"{e['weights'][rollout.arm]}%" if "weights" in e and rollout.arm is not None else "",
             "why": str(e.get("why") or e.get("reason") or ""),

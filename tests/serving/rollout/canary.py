@@ -47,6 +47,7 @@ class Laptop:
     def __init__(self, settings: Settings, controlled: bool = True) -> None:
         self.settings = settings
         self.key = create_key("load", ["predict", "read", "operate"], settings)
+        self.reader = create_key("reader", ["read"], settings)
         self.headers = {"authorization": f"Bearer {self.key}"}
         self.url = f"{settings.gateway_url}/v1/predictions/{toy.MODEL}"
         self.supervisor = start_serving(settings)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 
+import httpx
 import pytest
 
 from serving.errors import ClearwayError
@@ -226,3 +227,70 @@ def test_the_way_back_is_one_command(laptop: Laptop) -> None:
     assert (rollout.phase, rollout.version) == ("completed", "1")
     assert rollout.record is not None
     assert rollout.record["requested_by"] == "somebody"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "told"),
+    [
+        ("rollouts/wilting/pause", {"reason": "lunch"}, 409, "no rollout of model wilting is under way"),
+        ("rollouts/wilting/jump", {"reason": "why not"}, 404, "expected pause, resume, promote, abort"),
+        ("rollouts/wilting/pause", {}, 422, "some words for the record"),
+        ("rollouts/wilting/pause", {"reason": " "}, 422, "some words for the record"),
+        ("rollouts/wilting/pause", [], 422, "some words for the record"),
+        ("rollouts/roses/pause", {"reason": "lunch"}, 404, "no model 'roses' was released"),
+        ("outcomes/roses", {}, 404, "no model 'roses' was released"),
+        ("outcomes/wilting", {"request_id": "a"}, 422, "outcome 0: expected"),
+        ("outcomes/wilting", [{"request_id": "a", "measures": {"loss": 1}}, {}], 422, "outcome 1: expected"),
+        ("outcomes/wilting", {"request_id": "a", "measures": {}}, 422, "outcome 0: expected"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_refused_with_a_reason(
+    laptop: Laptop, path: str, body: object, status: int, told: str
+) -> None:
+    url = f"{laptop.settings.gateway_url}/v1/{path}"
+    response = httpx.post(url, json=body, headers=laptop.headers)
+    assert response.status_code == status
+    assert told in response.json()["error"]["message"]
+    assert httpx.post(url, json=body).status_code == 401
+    reader = {"authorization": f"Bearer {laptop.reader}"}
+    assert httpx.post(url, json=body, headers=reader).json()["error"]["reason"] == "scope_missing"
+
+
+def test_losses_that_are_reported_through_the_gateway_decide(laptop: Laptop) -> None:
+    """Versions answer alike; what becomes known afterwards tells them apart."""
+    stable = str(read_state(toy.MODEL, laptop.settings).stable)[-1]
+    other = "1" if stable == "2" else "2"
+    gates = {"latency": [], "scalars": [{"measure": "loss", "promote_margin": 0.2}]}
+    with Users(laptop, 20):
+        ident = laptop.submit(other, gates=gates, steps=[{"weight": 50, "min_seconds": 600}, 100])
+        laptop.until(ident, "stepped")
+        for number in range(300):
+            request = f"judged-{number}"
+            answer = httpx.post(laptop.url, json=toy.REQUEST, headers={**laptop.headers, "x-request-id": request})
+            loss = 0.8 if answer.json()["version"] == other else 0.2
+            report = {"request_id": request, "measures": {"loss": loss}}
+            sent = httpx.post(
+                f"{laptop.settings.gateway_url}/v1/outcomes/{toy.MODEL}", json=report, headers=laptop.headers
+            )
+            assert (sent.status_code, sent.json()["taken"]) == (202, 1)
+            if laptop.rollout(ident).done:
+                break
+        rollout = laptop.done(ident, 10)
+    assert rollout.phase == "rolled_back"
+    assert "gate loss: 0.8 on the new version against 0.2 on stable" in str(rollout.reason)
+
+
+def test_a_person_steps_in_through_the_gateway(laptop: Laptop) -> None:
+    stable = str(read_state(toy.MODEL, laptop.settings).stable)[-1]
+    other = "1" if stable == "2" else "2"
+    ident = laptop.submit(other)
+    laptop.until(ident, "stepped")
+    url = f"{laptop.settings.gateway_url}/v1/rollouts/{toy.MODEL}"
+    sent = httpx.post(f"{url}/promote", json={"reason": "tried elsewhere"}, headers=laptop.headers)
+    assert (sent.status_code, sent.json()["rollout"]) == (202, ident)
+    rollout = laptop.done(ident)
+    assert (rollout.phase, rollout.version) == ("completed", other)
+    assert rollout.record is not None
+    assert rollout.record["approved_by"] == "load"
+    (shown,) = [r for r in httpx.get(url, headers=laptop.headers).json()["rollouts"] if r["id"] == ident]
+    assert shown["record"]["steps"][-1]["why"] == "promoted by load: tried elsewhere"
