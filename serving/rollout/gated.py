@@ -134,8 +134,8 @@ class Gated:
 
     def elapsed(self, rollout: Rollout) -> float:
         """Seconds under gates. Of a time in which no controller ran nothing counts, nor of a clock that jumps."""
-        key = (rollout.id, len(rollout.entries))
-        return rollout.elapsed_s + time.monotonic() - self._seen.setdefault(key, time.monotonic())
+        now = time.monotonic()
+        return rollout.elapsed_s + now - self._seen.setdefault((rollout.id, len(rollout.entries)), now)
 
     def move(self, state: ModelState, rollout: Rollout) -> None:
         """One tick of a rollout under gates."""
