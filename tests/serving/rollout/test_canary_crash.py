@@ -102,8 +102,11 @@ def test_whatever_is_killed_the_rollout_ends_and_users_are_answered(laptop: Lapt
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
         rollout = laptop.done(ident, 240)
-        mark = len(users.answers)
-        time.sleep(2)
+        # On few cores the servers' own starts may take all of them for a while: the next answers, whenever they come.
+        mark, deadline = len(users.answers), time.monotonic() + 60
+        while len(users.answers) < mark + 80:
+            assert time.monotonic() < deadline, "users are left without answers"
+            time.sleep(0.1)
         assert {status for _, _, status in users.answers[mark + 20 :]} == {"200"}
     assert set(users.statuses) <= {"200", "503", "ConnectError", "ReadError", "RemoteProtocolError", "WriteError"}
     if victim == "arm-" + V2:
