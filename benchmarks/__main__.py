@@ -17,7 +17,7 @@ from serving.errors import ClearwayError
 from serving.settings import get_settings
 
 # In this order, because the first leaves a released version for the next two.
-BENCHES = ("lifecycle", "serving", "metrics", "increment", "volume", "definitions", "evidence")
+BENCHES = ("lifecycle", "serving", "metrics", "increment", "volume", "definitions", "evidence", "llm")
 
 
 def main() -> int:

@@ -93,7 +93,9 @@ class Gateway:
         return response
 
     def preload(self) -> None:
-        """Import the registry's client before somebody waits for it."""
+        """Import what is slow to import before somebody waits for it."""
+        import jsonschema  # noqa: F401
+
         try:
             self.catalog.models()
         except Exception:  # the first real call reports it

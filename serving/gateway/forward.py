@@ -83,7 +83,7 @@ class Forwarder:
         named = request.cookies if sticky["by"] == "cookie" else request.headers
         return named.get(sticky["name"]) or None
 
-    def _draw(self, model: str, user: str | None) -> dict[str, str]:
+    def draw(self, model: str, user: str | None) -> dict[str, str]:
         """The number by which the router draws the arm: of a user always the same, for as long as one release."""
         sticky = self._sticky.get(model)
         if sticky is None:
@@ -103,7 +103,7 @@ class Forwarder:
         Raises:
             Refusal: the arm refused, or nobody could answer.
         """
-        headers = {ID_HEADER: ident, "x-clearway-caller": caller, **self._draw(model, user)}
+        headers = {ID_HEADER: ident, "x-clearway-caller": caller, **self.draw(model, user)}
         url = f"{self._router}/models/{model}/predict"
         at, started = time.time(), time.perf_counter()
         try:

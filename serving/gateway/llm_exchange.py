@@ -31,6 +31,7 @@ class Exchange:
     request: dict[str, Any]
     ticket: Ticket
     opened: Opened | None = None
+    user: str | None = None
     fallback_from: str | None = None
     status: int = CLIENT_GONE
     error: str | None = "client_gone"
@@ -46,11 +47,11 @@ class Exchange:
         """Say how it went, for the record."""
         self.status, self.error = status, error
 
-    def failed_over(self, failed: Failed, arm: str | None) -> None:
-        """Record an attempt that stable is asked to make good; ``arm`` is the one that failed."""
-        self.fallback_from = arm or "unknown"
+    def failed_over(self, failed: Failed) -> None:
+        """Record an attempt that stable is asked to make good."""
+        self.fallback_from = failed.arm or "unknown"
         self.recorder.metrics.fallbacks.labels(self.model, self.fallback_from, failed.reason).inc()
-        self.recorder.take(self._record(arm, failed.split, failed.status, failed.reason, None, 1))
+        self.recorder.take(self._record(failed.arm, failed.split, failed.status, failed.reason, None, 1))
 
     def finish(self) -> None:
         """Let go of the connection and of the limits, and record; a second call changes nothing."""
@@ -87,6 +88,7 @@ class Exchange:
             "request_id": self.ident,
             "attempt": attempt,
             "caller": self.caller,
+            "user": self.user,
             "model": self.model,
             "version": version,
             "arm": arm,

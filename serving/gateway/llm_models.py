@@ -26,6 +26,12 @@ class Served:
         assert self.state.stable is not None
         return self.state.stable
 
+    @property
+    def split(self) -> str | None:
+        """The split that traffic follows now, as the router would name it on an answer."""
+        rollout = self.state.running
+        return f"{rollout.id}:{rollout.percent}" if rollout is not None and rollout.percent is not None else None
+
     def version(self, arm: str | None) -> str | None:
         """Registry version of an arm that the log still knows."""
         found = self.state.arms.get(arm or "")

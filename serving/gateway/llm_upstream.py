@@ -98,7 +98,8 @@ class Upstream:
     ) -> Opened:
         if response.status >= 500:
             raw = await response.read()
-            raise Failed(response.status, *_reason(model, response.status, raw), **seen)
+            reason, message = _reason(model, response.status, raw)
+            raise Failed(response.status, reason, message, **seen)
         opened = Opened(response, answer, seen["arm"], seen["split"])
         if response.content_type != "text/event-stream":
             opened.body = await response.read()

@@ -7,7 +7,6 @@ after that a broken stream ends with an error event within the version's ``betwe
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
@@ -32,8 +31,6 @@ from serving.routing.router import ARM_HEADER
 if TYPE_CHECKING:
     from serving.gateway.app import Gateway
 
-USER_HEADER = "x-clearway-user"
-USER = re.compile(r"^[\x21-\x7e]{1,128}$")
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 # A prompt of n bytes has at most about this many tokens a byte; what was too much is given back at the end.
 TOKENS_A_BYTE = 0.5
@@ -59,7 +56,8 @@ class LLMGateway:
         observations = self._gateway.forwarder.observations
         if observations is None or record["arm"] is None:
             return
-        known = {name: record[name] for name in ("at", "request_id", "model", "arm", "status", "rollout", "percent")}
+        names = ("at", "request_id", "model", "arm", "status", "rollout", "percent", "user")
+        known = {name: record[name] for name in names}
         observations.write(Observation(**known, measures=measures(record)))
 
     async def answer(self, request: Request, kind: str) -> Response:
@@ -69,7 +67,11 @@ class LLMGateway:
         try:
             exchange = await self._admit(request, kind)
             model = exchange.model
-            response = await self._carry(request, exchange)
+            try:
+                response = await self._carry(request, exchange)
+            except BaseException:
+                exchange.finish()
+                raise
         except Refusal as refusal:
             kind_of = TYPES.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "server_error")
             refusal.more = {"type": kind_of, "code": refusal.reason, "param": None, **refusal.more}
@@ -111,22 +113,19 @@ class LLMGateway:
 
     async def _carry(self, request: Request, exchange: Exchange) -> Response:
         body = exchange.request
-        asked_usage = bool((body.get("stream_options") or {}).get("include_usage")) if exchange.streamed else True
-        sent = body
-        if not asked_usage:
-            sent = {**body, "stream_options": {**(body.get("stream_options") or {}), "include_usage": True}}
+        options = body.get("stream_options") or {}
+        # Options that are no object are the server's to refuse.
+        asked_usage = not exchange.streamed or not isinstance(options, dict) or bool(options.get("include_usage"))
+        sent = body if asked_usage else {**body, "stream_options": {**options, "include_usage": True}}
         headers = {ID_HEADER: exchange.ident, "x-clearway-caller": exchange.caller}
-        user = request.headers.get(USER_HEADER) or body.get("user")
-        if isinstance(user, str) and USER.match(user):
-            headers[USER_HEADER] = user
+        forwarder = self._gateway.forwarder
+        exchange.user = forwarder.user_of(exchange.model, request)
+        headers |= forwarder.draw(exchange.model, exchange.user)
         try:
             opened = await self._open(exchange, sent, headers)
         except Failed as failed:
             exchange.failed(failed)
-            raise Refusal(503 if failed.status == 503 else failed.status, failed.reason, failed.message) from failed
-        except BaseException:
-            exchange.finish()
-            raise
+            raise Refusal(failed.status, failed.reason, failed.message) from failed
         exchange.opened = opened
         named = {ARM_HEADER: opened.arm} if opened.arm else {}
         if opened.rest is not None:
@@ -141,8 +140,7 @@ class LLMGateway:
         except (orjson.JSONDecodeError, AttributeError, TypeError, ValueError) as error:
             exchange.ended(502, "bad_answer")
             raise Refusal(502, "bad_answer", f"model {exchange.model} gave no sound answer") from error
-        finally:
-            exchange.finish()
+        exchange.finish()
         return plain(request, opened.body, status, named)
 
     async def _open(self, exchange: Exchange, body: dict[str, Any], headers: dict[str, str]) -> Opened:
@@ -156,10 +154,17 @@ class LLMGateway:
             if failed.arm == stable or (failed.arm is None and not others):
                 failed.arm = stable
                 raise
-            # An arm that gave no sign has no header to tell it by; when stable answers, it was the other.
-            suspect = failed.arm or (others[0] if len(others) == 1 else None)
-            exchange.failed_over(failed, suspect)
-        return await self._upstream.attempt(exchange.model, path, body, headers, spec, stable)
+            first = failed
+        try:
+            opened = await self._upstream.attempt(exchange.model, path, body, headers, spec, stable)
+        except Failed:
+            exchange.failed_over(first)
+            raise
+        if first.arm is None and len(others) == 1:
+            # An arm that gave no sign has no header to tell it by; since stable answers, it was the other.
+            first.arm, first.split = others[0], exchange.served.split
+        exchange.failed_over(first)
+        return opened
 
     async def _relay(self, exchange: Exchange, opened: Opened, asked_usage: bool) -> AsyncIterator[bytes]:
         spec, event = exchange.served.spec, opened.first

@@ -66,3 +66,17 @@ def test_the_command_prints_the_key_and_says_what_is_wrong(tmp_path: Path) -> No
     assert again.returncode == 1
     assert "already" in again.stderr
     assert run("list").stdout == "me\n"
+
+
+def test_a_key_carries_its_limits(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    ring = KeyRing(settings)
+    limited = ring.caller(create_key("limited", ["predict"], settings, requests_per_minute=60, tokens_per_minute=9000))
+    free = ring.caller(create_key("free", ["predict"], settings))
+    assert limited is not None
+    assert free is not None
+    assert (limited.requests_per_minute, limited.tokens_per_minute) == (60, 9000)
+    assert (free.requests_per_minute, free.tokens_per_minute) == (None, None)
+    with pytest.raises(ClearwayError, match="tokens_per_minute is 0, expected at least 1"):
+        create_key("none", ["predict"], settings, tokens_per_minute=0)
+    assert key_ids(settings) == ["limited", "free"]

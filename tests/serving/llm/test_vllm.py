@@ -1,0 +1,146 @@
+"""The real vLLM: launched as an arm is, probed, asked through Envoy and the gateway, drained and stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from serving.gateway.keys import create_key
+from serving.llm import paths, probe
+from serving.llm.register import register
+from serving.models.registry import resolve
+from serving.rollout.plan import Smoke
+from serving.runtime.program import clearway_environment, free_port
+from serving.settings import PROJECT, Settings
+from tests.serving.llm import fake
+
+BASE = PROJECT / ".clearway" / "llm" / "models" / paths.declared()["model"]["name"]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(not paths.interpreter().exists(), reason="vLLM is not installed: make llm"),
+    pytest.mark.skipif(not (BASE / "model.safetensors").exists(), reason="the model is not prepared: make llm"),
+]
+READY_SECONDS = 240
+
+
+@dataclass
+class Real:
+    settings: Settings
+    process: subprocess.Popen[bytes]
+    url: str
+    key: str
+    log: Path
+
+    def headers(self, ident: str) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.key}", "x-request-id": ident}
+
+    def chat(self, ident: str, **more: Any) -> httpx.Response:
+        body = {
+            "model": fake.MODEL,
+            "messages": [{"role": "user", "content": "Name a colour."}],
+            "max_tokens": 12,
+            **more,
+        }
+        url = f"{self.settings.gateway_url}/v1/chat/completions"
+        return httpx.post(url, json=body, headers=self.headers(ident), timeout=60)
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
+    folder = tmp_path_factory.mktemp("vllm")
+    settings = fake.home(folder)
+    declared = fake.spec(base=str(BASE), first_token_s=60, between_tokens_s=30, answer_s=60, max_model_len=512)
+    version = register(declared, settings=settings, alias=None)
+    resolve(fake.MODEL, version, settings)
+    port = free_port(taken=[settings.gateway_port, settings.envoy_port, settings.envoy_admin_port])
+    command = [sys.executable, "-m", "serving.llm.launch", "--model", fake.MODEL, "--version", version]
+    environment = {**os.environ, **clearway_environment(settings)}
+    log = folder / "vllm.log"
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            [*command, "--port", str(port)], cwd=PROJECT, env=environment, stdout=output, stderr=output,
+            start_new_session=True,
+        )  # fmt: skip
+    url = f"http://{settings.host}:{port}"
+    try:
+        deadline = time.monotonic() + READY_SECONDS
+        while (problem := probe.readiness_problem(url, fake.MODEL)) is not None:
+            tail = log.read_text(errors="replace")[-2000:]
+            assert process.poll() is None, tail
+            assert time.monotonic() < deadline, f"{problem}\n{tail}"
+            time.sleep(0.5)
+        fake.log_release(settings, version, port, weights={fake.arm(version): 100}, done=True)
+        with fake.envoy(settings) as router, fake.gateway(settings):
+            router.set_arms({fake.arm(version): f"{settings.host}:{port}"})
+            router.set_weights(fake.MODEL, {fake.arm(version): 100})
+            fake.until("Envoy follows", router.applied)
+            yield Real(settings, process, url, create_key("me", ["predict"], settings), log)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(20)
+
+
+def test_a_chat_is_streamed_and_whole(real: Real) -> None:
+    assert real.process.pid == psutil.Process(real.process.pid).pid
+    assert "vllm" in " ".join(psutil.Process(real.process.pid).cmdline())  # the launcher became it
+    whole = real.chat("whole-1", temperature=0)
+    assert whole.status_code == 200, whole.text
+    assert whole.json()["model"] == fake.MODEL
+    text = whole.json()["choices"][0]["message"]["content"]
+    streamed = real.chat("stream-1", temperature=0, stream=True)
+    assert streamed.text.endswith("data: [DONE]\n\n")
+    parts = [json.loads(e[6:]) for e in streamed.text.split("\n\n") if e.startswith("data: {")]
+    assert "".join(c["delta"].get("content") or "" for part in parts for c in part["choices"]) == text
+    assert not any(part.get("usage") for part in parts)
+    metrics = httpx.get(f"{real.settings.gateway_url}/metrics").text
+    assert (
+        f'clearway_llm_time_to_first_token_seconds_count{{arm="{fake.arm("1")}",model="{fake.MODEL}"}} 1.0' in metrics
+    )
+
+
+def test_a_schema_is_kept_and_what_is_asked_wrongly_is_refused(real: Real) -> None:
+    schema = {"type": "object", "properties": {"litres": {"type": "integer"}}, "required": ["litres"],
+              "additionalProperties": False}  # fmt: skip
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    answer = real.chat("schema-1", response_format=form, max_tokens=60, temperature=0)
+    assert set(json.loads(answer.json()["choices"][0]["message"]["content"])) == {"litres"}
+    long = real.chat("long-1", max_tokens=5000)
+    assert long.status_code == 400
+    assert long.json()["error"]["type"] == "BadRequestError"
+
+
+def test_the_smoke_test_passes(real: Real) -> None:
+    evidence = probe.smoke(fake.MODEL, fake.arm("1"), "1", Smoke(requests=2, p95_ms=60_000), "r1", real.settings)
+    assert evidence["passed"], evidence
+
+
+def test_it_drains_and_stops_without_cutting_an_answer(real: Real) -> None:
+    """The last of the module: the server is gone afterwards."""
+    got: list[httpx.Response] = []
+    more = {"stream": True, "max_tokens": 150, "ignore_eos": True}
+    caller = threading.Thread(target=lambda: got.append(real.chat("long-answer", **more)))
+    caller.start()
+    fake.until("it is being answered", lambda: probe.running_requests(real.url) == 1)
+    assert not probe.drained(real.url)
+    children = psutil.Process(real.process.pid).children(recursive=True)
+    real.process.send_signal(signal.SIGTERM)
+    caller.join(60)
+    assert got[0].text.endswith("data: [DONE]\n\n")
+    assert real.process.wait(60) == 0
+    assert probe.drained(real.url)
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive, alive
