@@ -1,16 +1,22 @@
-"""``python -m serving.runtime.kubernetes render --plan FILE --deployed FILE --target argo``: objects as YAML."""
+"""``python -m serving.runtime.kubernetes``: ``render`` prints a plan's objects, ``weight`` moves what they began."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from serving.errors import ClearwayError
 from serving.rollout.plan import ReleasePlan, read_plan
 from serving.runtime.kubernetes.deployed import Deployed, Rendered, read_deployed
 
+if TYPE_CHECKING:
+    from serving.runtime.kubernetes.engine import Position
+
 TARGETS = ("argo", "flagger", "aws")
+POLL_S = 1.0
 
 
 def render(plan: ReleasePlan, deployed: Deployed, target: str, *, engine: bool = False) -> Rendered:
@@ -19,6 +25,32 @@ def render(plan: ReleasePlan, deployed: Deployed, target: str, *, engine: bool =
 
     targets = {"argo": argo.render, "flagger": flagger.render, "aws": aws.render}
     return targets[target](plan, deployed, engine=engine)
+
+
+def _render(options: argparse.Namespace) -> None:
+    plan = read_plan(options.plan, **({"version": options.version} if options.version else {}))
+    found = render(plan, read_deployed(options.deployed), options.target, engine=options.engine)
+    print(found.text(), end="")
+
+
+def _stands(found: Position, weight: int) -> bool:
+    return found.aborted if weight == 0 else found.weight == weight
+
+
+def _weight(options: argparse.Namespace) -> None:
+    from serving.runtime.kubernetes.engine import Cluster
+
+    cluster = Cluster(options.api) if options.api else Cluster.inside()
+    end = time.monotonic() + options.wait
+    while not _stands(found := cluster.set_weight(options.namespace, options.name, options.to), options.to):
+        if time.monotonic() > end:
+            raise ClearwayError(
+                f"Rollout {options.name} is at {found.weight} after {options.wait:g} s, not at {options.to}",
+                untouched="what it was told: it goes on by itself.",
+                todo="say it again, or look at the Rollout.",
+            )
+        time.sleep(POLL_S)
+    print(f"{options.name}: {found.weight}%")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,14 +64,20 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument(
         "--engine", action="store_true", help="only weights and pauses without end: Clearway decides, not the target"
     )
+    command.set_defaults(do=_render)
+    command = commands.add_parser("weight", help="move a Rollout that was rendered with --engine; from inside a pod")
+    command.add_argument("--name", required=True)
+    command.add_argument("--namespace", default="clearway")
+    command.add_argument("--to", type=int, required=True, help="percent, of one of the steps; 100 completes, 0 aborts")
+    command.add_argument("--wait", type=float, default=300.0, help="seconds")
+    command.add_argument("--api", help="the API server, such as kubectl proxy opens it")
+    command.set_defaults(do=_weight)
     options = parser.parse_args(arguments)
     try:
-        plan = read_plan(options.plan, **({"version": options.version} if options.version else {}))
-        found = render(plan, read_deployed(options.deployed), options.target, engine=options.engine)
+        options.do(options)
     except ClearwayError as error:
         print(error, file=sys.stderr)
         return 1
-    print(found.text(), end="")
     return 0
 
 

@@ -52,13 +52,23 @@ class _Arms:
 
     def _labels(self, new: bool, more: str = "") -> str:
         compared = "=" if new else "!="
-        return f'{{{self._common},version{compared}"{self._version}"{more}}}'
+        return f'{self._common},version{compared}"{self._version}"{more}'
+
+    def series(self, metric: str, new: bool, more: str = "") -> str:
+        """Selector of a metric of one side.
+
+        vLLM's names carry a colon, which its exporter writes as an underscore for a Prometheus that does not ask for
+        every character (before version 3).
+        """
+        labels = self._labels(new, more)
+        head, colon, tail = metric.partition(":")
+        return f'{{__name__=~"{head}[:_]{tail}",{labels}}}' if colon else f"{metric}{{{labels}}}"
 
     def calls(self, new: bool, matching: str = "") -> str:
         """Calls of one side in the window, with ``matching`` those of a class of status."""
         metric, handler = self._calls
         more = handler + (f",{matching}" if matching else "")
-        return f"sum(increase({metric}{self._labels(new, more)}[{self._window}]))"
+        return f"sum(increase({self.series(metric, new, more)}[{self._window}]))"
 
     def share(self, new: bool, matching: str) -> str:
         """Share of one side's calls, 0 to 1; a class that never occurred has no series, and is none."""
@@ -66,12 +76,12 @@ class _Arms:
 
     def quantile(self, new: bool, metric: str, quantile: float) -> str:
         """A quantile of one side's latency in the window, in s, interpolated in the server's own buckets."""
-        return f"histogram_quantile({quantile:g}, sum by (le) (rate({metric}{self._labels(new)}[{self._window}])))"
+        return f"histogram_quantile({quantile:g}, sum by (le) (rate({self.series(metric, new)}[{self._window}])))"
 
     def enough(self, least: str) -> str:
         """Holds when the new version has answered ``least`` requests since its pods started, and others any lately."""
-        answered = ANSWERED[self._kind]
-        return f"and (sum({answered}{self._labels(True)}) >= {least}) and ({self.calls(False)} > 0)"
+        answered = self.series(ANSWERED[self._kind], True)
+        return f"and (sum({answered}) >= {least}) and ({self.calls(False)} > 0)"
 
 
 def checks(plan: ReleasePlan, deployed: Deployed, least: str) -> tuple[list[Check], list[str]]:
