@@ -276,7 +276,8 @@ def render(plan: ReleasePlan, deployed: Deployed, *, engine: bool = False, alb: 
     moving = rollout(plan, deployed, engine, alb)
     moving["metadata"]["annotations"] = record(plan, said)
     if not engine:
-        objects.append(_smoke(plan, deployed))
+        if plan.strategy == "blue_green" or not _by_pods(plan, deployed, alb):
+            objects.append(_smoke(plan, deployed))
         if plan.strategy not in ("blue_green", "shadow"):
             asked = {"args": [{"name": LEAST}]}
             gates = _measures(plan, deployed, _looks(plan, deployed))

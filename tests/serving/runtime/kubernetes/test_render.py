@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import jsonschema
@@ -95,6 +96,17 @@ def test_argo_and_flagger_take_their_objects(target: str, strategy: str, kind: s
     assert custom
     for item in custom:
         validating.custom(item)
+
+
+@pytest.mark.parametrize("router", ["istio", "nginx", "none"])
+@pytest.mark.parametrize("strategy", ["blue_green", "canary", "ab", "rolling"])
+def test_every_analysis_that_is_named_is_there_and_the_reverse(strategy: str, router: str) -> None:
+    found = render(plan(strategy), deployed(router=router), "argo")
+    templates = {item["metadata"]["name"] for item in of_kind(found, "AnalysisTemplate")}
+    assert set(re.findall(r"'templateName': '([^']+)'", str(one(found, "Rollout")))) == templates
+    services = {item["metadata"]["name"] for item in of_kind(found, "Service")}
+    moving = one(found, "Rollout")["spec"]["strategy"]
+    assert {value for key, value in next(iter(moving.values())).items() if key.endswith("Service")} <= services
 
 
 @pytest.mark.parametrize("router", ["nginx", "none"])
