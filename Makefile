@@ -18,7 +18,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: help install llm run ui stop status test check bench format clean
+.PHONY: help all install llm run ui stop status test check bench format clean
 
 help:  ## This list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,8 @@ llm: install  ## vLLM in .venv-llm and a small model for it; optional: minutes, 
 
 run: install  ## Land the sample, run the life cycle, leave the service answering.
 	@$(BIN)/python -m orchestration.run
+
+all: run llm rollouts  ## Everything there is to see: run, llm, rollouts.
 
 rollouts: install  ## Canaries of a sound and of a broken version, with real requests; after run.
 	@$(BIN)/python -m orchestration.show_rollouts

@@ -7,6 +7,8 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,7 +21,7 @@ from serving.errors import ClearwayError
 from serving.rollout.state import Rollout
 from serving.settings import Settings, get_settings
 
-PER_SECOND = 40.0
+PER_SECOND, LLM_PER_SECOND = 40.0, 2.0
 PATIENCE_S = 1200.0
 
 
@@ -87,50 +89,34 @@ def follow(model: str, ident: str, settings: Settings) -> Rollout:
         time.sleep(0.2)
 
 
+@dataclass(frozen=True)
+class Case:
+    """One rollout to be shown: a version, what is wrong or right with it, and the requests that it meets."""
+
+    model: str
+    version: str
+    kind: str
+    words: str
+    plan_file: Path
+    url: str
+    bodies: list[dict[str, Any]]
+    per_second: float = PER_SECOND
+
+
 def show(settings: Settings, key: str) -> int:
-    """Run both canaries of every declared model; 0 when the sound version was promoted and the broken one left."""
-    from assets.delivery.demonstration import broken_version, good_version, requests
-    from assets.domains import current_domain
-    from assets.warehouse.manifest import load_manifest
-    from serving import clock
-    from serving.rollout.plan import read_plan
-    from serving.rollout.read import read_state
-    from serving.rollout.submit import submit
+    """Run a canary of a sound and of a broken version of each model; 0 when the one was promoted and the other left."""
     from serving.runtime.laptop import start_serving
 
     start_serving(settings)
-    domain = current_domain()
-    manifest = load_manifest(domain.dbt_project, settings.dbt_target)
     table = Table(title="Rollouts", title_justify="left", header_style="bold", box=None, pad_edge=False)
     for column in ("model", "version", "what it is", "outcome", "under gates", "requests", "refused or failed"):
         table.add_column(column)
     as_hoped, pictures = True, []
-    for model in domain.models.values():
-        plan_file = domain.folder / "releases" / f"{model.release}_canary.yaml"
-        if not plan_file.exists():
-            continue
-        if read_state(model.name, settings).stable is None:
-            raise ClearwayError(f"model {model.name}: no version is released.", todo="make run")
-        asked = requests(domain, manifest, model, settings, clock.now())
-        url = f"{settings.gateway_url}/v1/predictions/{model.name}"
-        for kind in ("sound", "broken"):
-            if kind == "sound":
-                words = "trained on more months"
-                version = good_version(domain, manifest, model, settings, clock.now(), _say)
-            else:
-                version, words = broken_version(model.name, settings)
-            console.print(
-                f"\n[bold]{model.name} version {version}[/], {kind}: {words}; {PER_SECOND:.0f} requests a second"
-            )
-            plan = read_plan(
-                plan_file, version=version, requested_by="make rollouts", reason=f"to see a {kind} version"
-            )
-            with Traffic(url, key, asked) as traffic:
-                rollout = follow(model.name, submit(plan, settings), settings)
-            outcome = "completed" if kind == "sound" else "rolled_back"
-            as_hoped &= rollout.phase == outcome
-            table.add_row(*_row(model.name, version, words, rollout, traffic))
-            pictures += _picture(rollout, settings)
+    for case in (*tabular_cases(settings), *llm_cases(settings)):
+        rollout, traffic = run_case(case, key, settings)
+        as_hoped &= rollout.phase == ("completed" if case.kind == "sound" else "rolled_back")
+        table.add_row(*_row(case, rollout, traffic))
+        pictures += _picture(rollout, settings)
     console.print()
     console.print(table)
     for file in pictures:
@@ -138,14 +124,89 @@ def show(settings: Settings, key: str) -> int:
     return 0 if as_hoped else 1
 
 
+def run_case(case: Case, key: str, settings: Settings) -> tuple[Rollout, Traffic]:
+    """Submit the case's rollout and follow it, under its traffic."""
+    from serving.rollout.plan import read_plan
+    from serving.rollout.submit import submit
+
+    rate = f"{case.per_second:g} requests a second"
+    console.print(f"\n[bold]{case.model} version {case.version}[/], {case.kind}: {case.words}; {rate}")
+    plan = read_plan(
+        case.plan_file, version=case.version, requested_by="make rollouts", reason=f"to see a {case.kind} version"
+    )
+    with Traffic(case.url, key, case.bodies, case.per_second) as traffic:
+        rollout = follow(case.model, submit(plan, settings), settings)
+    return rollout, traffic
+
+
+def tabular_cases(settings: Settings) -> Iterator[Case]:
+    """Of each declared model that has a plan for canaries."""
+    from assets.delivery.demonstration import broken_version, good_version, requests
+    from assets.domains import current_domain
+    from assets.warehouse.manifest import load_manifest
+    from serving import clock
+    from serving.rollout.read import read_state
+
+    domain = current_domain()
+    manifest = load_manifest(domain.dbt_project, settings.dbt_target)
+    for model in domain.models.values():
+        plan_file = domain.folder / "releases" / f"{model.release}_canary.yaml"
+        if not plan_file.exists():
+            continue
+        if read_state(model.name, settings).stable is None:
+            raise ClearwayError(f"model {model.name}: no version is released.", todo="make run")
+        bodies = requests(domain, manifest, model, settings, clock.now())
+        url = f"{settings.gateway_url}/v1/predictions/{model.name}"
+        version = good_version(domain, manifest, model, settings, clock.now(), _say)
+        yield Case(model.name, version, "sound", "trained on other months", plan_file, url, bodies)
+        version, words = broken_version(model.name, settings)
+        yield Case(model.name, version, "broken", words, plan_file, url, bodies)
+
+
+def llm_cases(settings: Settings) -> Iterator[Case]:
+    """Of each declared language model, when vLLM is installed; its first version is released beforehand."""
+    from assets.delivery.demonstration import chats, llm_versions
+    from assets.domains import current_domain
+    from serving.llm import paths
+    from serving.rollout.plan import ReleasePlan, Smoke
+    from serving.rollout.read import read_state
+    from serving.rollout.submit import submit
+
+    folder = current_domain().folder
+    declared = sorted((folder / "llms").glob("*.yaml"))
+    if declared and not paths.ENVIRONMENT.exists():
+        _say("language models are left out: vLLM is not installed (make llm)")
+        return
+    for file in declared:
+        model, plan_file = file.stem, folder / "releases" / f"{file.stem}_canary.yaml"
+        versions = llm_versions(file, settings)
+        state = read_state(model, settings)
+        stable = state.arms[state.stable].version if state.stable else None
+        if stable is None:
+            stable = versions["first"][0]
+            console.print(f"\n[bold]{model} version {stable}[/], the first: {versions['first'][1]}")
+            smoke = Smoke(requests=3, p95_ms=20_000)
+            plan = ReleasePlan(
+                model=model, version=stable, smoke=smoke, ready_timeout_s=240, requested_by="make rollouts"
+            )
+            first = follow(model, submit(plan, settings), settings)
+            if first.phase != "completed":
+                raise ClearwayError(f"model {model}: version {stable} was not released: {first.reason}")
+        url, bodies = f"{settings.gateway_url}/v1/chat/completions", chats(model)
+        sound = next(versions[kind] for kind in ("sound", "first") if versions[kind][0] != stable)
+        for kind, (version, words) in (("sound", sound), ("broken", versions["broken"])):
+            yield Case(model, version, kind, words, plan_file, url, bodies, LLM_PER_SECOND)
+
+
 def _say(text: str) -> None:
     console.print(f"[dim]{text}[/]")
 
 
-def _row(model: str, version: str, words: str, rollout: Rollout, traffic: Traffic) -> list[str]:
+def _row(case: Case, rollout: Rollout, traffic: Traffic) -> list[str]:
     bad = sum(n for status, n in traffic.statuses.items() if status != "200")
     asked = sum(traffic.statuses.values())
-    return [model, version, words, rollout.status, f"{rollout.elapsed_s:.0f} s", f"{asked:,}", f"{bad:,}"]
+    seconds = f"{rollout.elapsed_s:.0f} s"
+    return [case.model, case.version, case.words, rollout.status, seconds, f"{asked:,}", f"{bad:,}"]
 
 
 def _picture(rollout: Rollout, settings: Settings) -> list[Path]:

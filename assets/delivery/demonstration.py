@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from assets.declared import fingerprint
 from assets.domains import Domain
 from assets.features.resources import FeaturesResource
 from assets.features.training_set import read_examples
@@ -21,7 +22,8 @@ from serving.models.model import TabularModel
 from serving.models.spec import ModelSpec
 from serving.settings import Settings
 
-BROKEN_TAG = "clearway.broken"
+BROKEN_TAG, KIND_TAG = "clearway.broken", "clearway.demonstration"
+SHORT_CONTEXT = 64
 
 
 def good_version(
@@ -90,6 +92,43 @@ def _half_blind(spec: ModelSpec) -> tuple[ModelSpec, str]:
             field["values"] = kept
             return ModelSpec.model_validate(declared), words
     raise ClearwayError(f"model {spec.model}: its request has no closed field, so nothing can be broken that way.")
+
+
+def llm_versions(declared: Path, settings: Settings) -> dict[str, tuple[str, str]]:
+    """Versions of a declared language model, each registered once: number and what it is, in words.
+
+    ``first`` is as declared; ``sound`` decodes fewer sequences together, which changes no answer; ``broken`` has a
+    context that is too short for most prompts, which the short one of its smoke test does not show.
+    """
+    from serving.llm.register import read_declared, register
+
+    spec = read_declared(declared)
+    kinds = {
+        "first": (spec, "as declared"),
+        "sound": (spec.model_copy(update={"max_num_seqs": max(1, spec.max_num_seqs // 2)}), "decodes fewer together"),
+        "broken": (spec.model_copy(update={"max_model_len": SHORT_CONTEXT}), f"a context of {SHORT_CONTEXT} tokens"),
+    }
+    known = {v.tags.get(KIND_TAG): v.version for v in registry.versions(spec.model, settings)}
+    found = {}
+    for kind, (changed, words) in kinds.items():
+        tag = f"{kind} {fingerprint(changed.model_dump(mode='json'))}"
+        version = known.get(tag) or register(changed, tags={KIND_TAG: tag}, alias=None, settings=settings)
+        found[kind] = (version, words)
+    return found
+
+
+def chats(model: str, count: int = 50) -> list[dict[str, Any]]:
+    """Bodies of chat completions, each with another prompt of some eighty tokens; eight tokens are asked for."""
+    story = "A gardener keeps a diary of every bed: what was sown, when it rained, what the slugs left. " * 3
+    return [
+        {
+            "model": model,
+            "messages": [{"role": "user", "content": f"Note {n}. {story}What should be written for day {n}?"}],
+            "max_tokens": 8,
+            "stream": True,
+        }
+        for n in range(count)
+    ]
 
 
 def requests(

@@ -27,7 +27,7 @@ def decide(
     Args:
         step: position in ``plan.steps`` of the step that traffic follows.
         in_step_s: seconds since that step took effect.
-        elapsed_s: seconds since the first step took effect.
+        elapsed_s: seconds since the first step took effect, or since a person let it go on.
         stopped: why the rollout is held or paused; then it can only be rolled back from here.
     """
     limit = 1 / plan.alpha

@@ -137,7 +137,7 @@ class Evaluation:
         self._latency = {g.name: g for g in plan.gates.latency}
         self._scalars = {g.name: g for g in plan.gates.scalars}
         self._gates = {name: self._gate(name) for name in plan.gates.names}
-        self._ratio = SampleRatio()
+        self._ratio, self._ratio_from = SampleRatio(), float("-inf")
         self._by_percent: dict[int, int] = {}
         self._counts = [0, 0]
         self._users: OrderedDict[str, _User] = OrderedDict()  # whose time is not over, by their first request
@@ -183,6 +183,11 @@ class Evaluation:
             }
             self.baseline = {"at": at, "slow": slow, "requests": {m: len(t) for m, t in self._stable_times.items()}}
 
+    def count_split_from(self, at: float) -> None:
+        """Judge the router's split by later requests only: a person looked at it and let the rollout go on."""
+        if at > self._ratio_from:
+            self._ratio, self._ratio_from = SampleRatio(), at
+
     def take(self, observations: Sequence[Observation | Report]) -> None:
         """Take observations, and what was reported of earlier ones, in their order.
 
@@ -207,7 +212,7 @@ class Evaluation:
 
     def _of_request(self, o: Observation, percent: int, rows: _Rows) -> None:
         new, weight = o.arm == self.arm, percent / 100
-        self._count(new, percent, rows)
+        self._count(o.at, new, percent, rows)
         if self._scalars and o.status < 500:
             said = {name for name, scalar in self._scalars.items() if scalar.measure in o.measures}
             self._asked[o.request_id] = (new, weight, said, None)
@@ -216,9 +221,10 @@ class Evaluation:
         for name, outcome in self._outcomes(o):
             rows.add(name, o.at, new, weight, outcome)
 
-    def _count(self, new: bool, percent: int, rows: _Rows) -> None:
-        rows.drawn.append(new)
-        rows.weights.append(percent / 100)
+    def _count(self, at: float, new: bool, percent: int, rows: _Rows) -> None:
+        if at > self._ratio_from:
+            rows.drawn.append(new)
+            rows.weights.append(percent / 100)
         self._counts[new] += 1
         if new:
             self._by_percent[percent] = self._by_percent.get(percent, 0) + 1
@@ -241,7 +247,7 @@ class Evaluation:
             if now - user.first < self.plan.segments.window_s:
                 return
             self._users.popitem(last=False)
-            self._count(user.new, user.percent, rows)
+            self._count(user.first, user.new, user.percent, rows)
             for name, (total, count) in user.sums.items():
                 rows.add(name, user.first + self.plan.segments.window_s, user.new, user.percent / 100, total / count)
 

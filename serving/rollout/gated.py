@@ -89,6 +89,8 @@ class Gated:
                     since = time.time() - BEFORE_SECONDS
                     evaluation.prepare([o for o in recent if o.at > since and o.rollout != rollout.id])
             self._evaluations[rollout.id] = evaluation
+        if rollout.resumed_at is not None:
+            self._evaluations[rollout.id].count_split_from(datetime.fromisoformat(rollout.resumed_at).timestamp())
         return self._evaluations[rollout.id]
 
     def _shadow(self, state: ModelState, rollout: Rollout) -> tuple[ShadowEvaluation, SegmentTail[Answer]]:
@@ -109,7 +111,7 @@ class Gated:
         """One tick of a release whose answers nobody sees."""
         evaluation, _ = self._shadow(state, rollout)
         elapsed, look = self.elapsed(rollout), evaluation.look()
-        decision = decide_shadow(evaluation.plan, elapsed, rollout.stopped, look)
+        decision = decide_shadow(evaluation.plan, elapsed - rollout.resumed_elapsed_s, rollout.stopped, look)
         if decision.action == "promote":
             self._step(state, rollout, len(evaluation.plan.steps) - 1, decision.why, look, elapsed)
         else:
@@ -147,7 +149,8 @@ class Gated:
             return
         look = evaluation.look()
         self._draw(rollout, look, elapsed)
-        decision = decide(plan, rollout.step, elapsed - rollout.step_elapsed_s, elapsed, rollout.stopped, look)
+        in_step, undecided = elapsed - rollout.step_elapsed_s, elapsed - rollout.resumed_elapsed_s
+        decision = decide(plan, rollout.step, in_step, undecided, rollout.stopped, look)
         self._carry_out(state, rollout, decision, look, elapsed)
 
     def _carry_out(self, state: ModelState, rollout: Rollout, decision: Decision, look: Look, elapsed: float) -> None:

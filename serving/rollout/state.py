@@ -32,7 +32,9 @@ class Rollout:
         step: position in the plan's steps that traffic follows, under gates.
         stopped: why it is held or paused, or None.
         baseline: stable's latency as frozen for the gates.
-        elapsed_s: seconds under gates when the last entry was written; ``step_elapsed_s`` when its step began.
+        elapsed_s: seconds under gates when the last entry was written; ``step_elapsed_s`` when its step began,
+            ``resumed_elapsed_s`` when a person last let it go on.
+        resumed_at: when that was, ISO 8601, or None.
     """
 
     id: str
@@ -48,6 +50,8 @@ class Rollout:
     baseline: dict[str, Any] | None = None
     elapsed_s: float = 0.0
     step_elapsed_s: float = 0.0
+    resumed_elapsed_s: float = 0.0
+    resumed_at: str | None = None
     reason: str | None = None
     record: dict[str, Any] | None = None
 
@@ -198,6 +202,7 @@ def _remark(rollout: Rollout, kind: str, entry: dict[str, Any]) -> None:
         rollout.stopped = f"{kind}: {entry['reason']}"
     elif kind == "resumed":
         rollout.stopped = None
+        rollout.resumed_elapsed_s, rollout.resumed_at = rollout.elapsed_s, entry["at"]
 
 
 def _keep(state: ModelState) -> None:

@@ -146,6 +146,13 @@ def test_without_traffic_it_holds_and_a_person_decides(laptop: Laptop) -> None:
     held = laptop.held(ident)
     assert "undecided after" in str(held.stopped)
     assert "needs 5 requests on the new version, 0 so far" in str(held.stopped)
+    commands.send(toy.MODEL, "resume", "somebody", "give it another moment", laptop.settings)
+    deadline = time.monotonic() + 20
+    while [e["type"] for e in laptop.rollout(ident).entries].count("held") < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    again = [e["elapsed_s"] for e in laptop.rollout(ident).entries if e["type"] in ("resumed", "held")]
+    assert again[2] - again[1] >= 1.5, "its deadline began anew"
     commands.send(toy.MODEL, "abort", "somebody", "nobody is there to ask it", laptop.settings)
     rollout = laptop.done(ident)
     assert rollout.reason == "aborted by somebody: nobody is there to ask it"

@@ -184,3 +184,17 @@ def test_requests_of_one_user_are_not_evidence_of_many() -> None:
             false_alarms[strategy] += evaluation.look().gates["loss"].rollback >= 100
     assert false_alarms["ab"] == 0
     assert false_alarms["canary"] >= 4, "the control: the same visits, each taken for a draw of its own"
+
+
+def test_after_a_person_looked_at_the_router_its_split_is_judged_anew() -> None:
+    evaluation, again = (Evaluation(plan(latency=[], scalars=[]), "r", NEW) for _ in range(2))
+    tilted = [seen(n, NEW if n % 3 == 0 else STABLE) for n in range(900)]  # a third, a fifth is declared
+    fair = [seen(1000 + n, NEW if n % 5 == 0 else STABLE) for n in range(900)]
+    evaluation.take(tilted)
+    assert evaluation.look().sample_ratio > 1000
+    evaluation.count_split_from(1950.0)
+    evaluation.take(fair)
+    assert evaluation.look().sample_ratio < 10
+    again.count_split_from(1950.0)
+    again.take([*tilted, *fair])
+    assert again.look().sample_ratio == pytest.approx(evaluation.look().sample_ratio)

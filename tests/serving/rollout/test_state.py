@@ -124,6 +124,7 @@ def test_a_canary_is_held_and_goes_on_with_its_clock() -> None:
     rollout = fold("m", under_gates(held, resumed)).running
     assert rollout is not None
     assert (rollout.stopped, rollout.commands) == (None, {"c1"})
+    assert (rollout.resumed_elapsed_s, rollout.resumed_at) == (50.0, "-"), "its deadline counts from there"
 
 
 def test_an_arm_that_moved_has_its_new_port_and_an_unknown_entry_is_refused() -> None:
