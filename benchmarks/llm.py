@@ -45,7 +45,7 @@ def measure(world: World) -> list[Row]:
     float32 = of("float32", ["batching", "prefix", "memory", "perplexity", "long"])
     serial = of("one sequence at a time", ["batching"], max_num_seqs=1)
     cached = of("prefix caching", ["prefix"], prefix_caching=True)
-    small = of("a quarter of the cache", ["long"], kv_cache_bytes=64 * MIB)
+    small = of("a small cache", ["long"], kv_cache_bytes=96 * MIB)
     int8 = of("INT8 weights", ["batching", "memory", "perplexity"], quantised=True)
     rows: list[Row] = []
 
@@ -60,8 +60,8 @@ def measure(world: World) -> list[Row]:
         row(f"INT8, {number} at once, tokens a second", "1/s", int8, f"rate_{number}", "float32", float32)
     row("INT8, memory of the server", "MiB", int8, "memory", "float32", float32)
     row("INT8, perplexity", "", int8, "perplexity", "float32", float32)
-    row("16 prompts of 1k tokens, 256 MiB cache", "1/s", float32, "long_rate", "64 MiB cache", small)
-    row("16 prompts of 1k tokens, preemptions", "", float32, "preemptions", "64 MiB cache", small)
+    row("16 prompts of 1k tokens, 256 MiB cache", "1/s", float32, "long_rate", "96 MiB cache", small)
+    row("16 prompts of 1k tokens, preemptions", "", float32, "preemptions", "96 MiB cache", small)
     for name, values in world.call(
         home, "benchmarks.llm_gateway:added", seconds=seconds, rounds=world.repeats(5)
     ).result.items():

@@ -69,14 +69,33 @@ def memory_needed(spec: LLMSpec, folder: Path, settings: Settings) -> int:
     return weights + 2 * adapter + spec.kv_cache_bytes + OVERHEAD
 
 
+def cache_bytes_per_token(folder: Path, dtype: str) -> int | None:
+    """Bytes of keys and values of one token; None when ``config.json`` does not say, as for unusual architectures."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        heads = int(config.get("num_key_value_heads") or config["num_attention_heads"])
+        width = int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
+        return 2 * int(config["num_hidden_layers"]) * heads * width * BYTES[dtype]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def refuse_unless_it_fits(spec: LLMSpec, folder: Path, settings: Settings, free: int | None = None) -> None:
-    """Nothing when the server fits into ``free`` bytes (default: what the machine has now).
+    """Nothing when the server fits into ``free`` bytes (default: what the machine has now), and a context into its cache.
 
     Raises:
         DoesNotFit: with what is needed and what is free.
     """
     import psutil
 
+    token = cache_bytes_per_token(Path(base_of(spec, settings)), spec.dtype)
+    if token is not None and token * spec.max_model_len > spec.kv_cache_bytes:
+        raise DoesNotFit(
+            f"{spec.model} declares a context of {spec.max_model_len} tokens, whose keys and values take "
+            f"{token * spec.max_model_len} bytes, and kv_cache_bytes {spec.kv_cache_bytes}",
+            untouched="every running server; nothing was started.",
+            todo="register the version with a larger kv_cache_bytes or a smaller max_model_len.",
+        )
     available = psutil.virtual_memory().available if free is None else free
     needed = memory_needed(spec, folder, settings)
     if needed + RESERVE > available:

@@ -134,6 +134,16 @@ def test_memory_is_counted_from_the_files(settings: Settings, tmp_path: Path) ->
     with pytest.raises(DoesNotFit, match=r"needs about 2\.4 GB") as caught:
         refuse_unless_it_fits(spec(), tmp_path, settings, free=plain + RESERVE - 1)
     assert "nothing was started" in str(caught.value)
+    config = {"num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 32}
+    (base / "config.json").write_text(json.dumps(config))
+    assert cache_bytes_per_token(base, "float32") == 2 * 3 * 2 * 8 * 4
+    # A cache that holds one whole context is the least that vLLM starts with.
+    least = spec(max_model_len=4096, kv_cache_bytes=4096 * 384)
+    refuse_unless_it_fits(least, tmp_path, settings, free=1 << 34)
+    with pytest.raises(DoesNotFit, match="a context of 4097 tokens"):
+        refuse_unless_it_fits(
+            least.model_copy(update={"max_model_len": 4097}), tmp_path, settings, free=1 << 34
+        )  # fmt: skip
     (base / "model.safetensors").write_bytes(b"no")
     with pytest.raises(ClearwayError, match="no safetensors file"):
         memory_needed(spec(), tmp_path, settings)
