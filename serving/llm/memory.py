@@ -81,7 +81,7 @@ def cache_bytes_per_token(folder: Path, dtype: str) -> int | None:
 
 
 def refuse_unless_it_fits(spec: LLMSpec, folder: Path, settings: Settings, free: int | None = None) -> None:
-    """Nothing when the server fits into ``free`` bytes (default: what the machine has now), and a context into its cache.
+    """Nothing when the server fits into ``free`` bytes (default: the machine's now) and a context into its cache.
 
     Raises:
         DoesNotFit: with what is needed and what is free.

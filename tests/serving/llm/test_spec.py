@@ -18,6 +18,7 @@ from serving.llm.memory import (
     OVERHEAD,
     RESERVE,
     DoesNotFit,
+    cache_bytes_per_token,
     memory_needed,
     refuse_unless_it_fits,
     tensors,
@@ -141,9 +142,7 @@ def test_memory_is_counted_from_the_files(settings: Settings, tmp_path: Path) ->
     least = spec(max_model_len=4096, kv_cache_bytes=4096 * 384)
     refuse_unless_it_fits(least, tmp_path, settings, free=1 << 34)
     with pytest.raises(DoesNotFit, match="a context of 4097 tokens"):
-        refuse_unless_it_fits(
-            least.model_copy(update={"max_model_len": 4097}), tmp_path, settings, free=1 << 34
-        )  # fmt: skip
+        refuse_unless_it_fits(least.model_copy(update={"max_model_len": 4097}), tmp_path, settings, free=1 << 34)
     (base / "model.safetensors").write_bytes(b"no")
     with pytest.raises(ClearwayError, match="no safetensors file"):
         memory_needed(spec(), tmp_path, settings)
