@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -112,7 +113,7 @@ def show(settings: Settings, key: str) -> int:
     for column in ("model", "version", "what it is", "outcome", "under gates", "requests", "refused or failed"):
         table.add_column(column)
     as_hoped, pictures = True, []
-    for case in (*tabular_cases(settings), *llm_cases(settings)):
+    for case in chain(tabular_cases(settings), llm_cases(settings)):
         rollout, traffic = run_case(case, key, settings)
         as_hoped &= rollout.phase == ("completed" if case.kind == "sound" else "rolled_back")
         table.add_row(*_row(case, rollout, traffic))
