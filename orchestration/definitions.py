@@ -27,12 +27,15 @@ domain = current_domain()
 all_jobs = [*jobs(domain), rollouts_job(domain)]
 by_name = {job.name: job for job in all_jobs}
 
-defs = dg.Definitions.merge(
+stages = dg.Definitions.merge(
     ingestion.definitions(domain),
     warehouse.definitions(domain),
     features.definitions(domain),
     training.definitions(domain),
     delivery.definitions(domain),
+)
+defs = dg.Definitions.merge(
+    stages,
     dg.Definitions(
         jobs=[*all_jobs, rollout_command],
         sensors=[
@@ -43,7 +46,7 @@ defs = dg.Definitions.merge(
         ],
         schedules=schedules(by_name["publish_events"]),
         resources=resources(settings),
-        executor=executor(settings),
+        executor=executor(settings, stages),
         loggers={"console": dg.colored_console_logger, "progress": progress_logger},
     ),
 )
