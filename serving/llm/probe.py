@@ -6,16 +6,14 @@ ready means that a token was really made.
 
 from __future__ import annotations
 
-import math
-import time
 from typing import Any
 
 import httpx
-import numpy as np
 
 from serving.llm.spec import read_llm_spec
 from serving.models import registry
 from serving.rollout.plan import Smoke
+from serving.rollout.smoke import ask_all
 from serving.routing.router import ARM_HEADER
 from serving.settings import Settings
 
@@ -78,50 +76,16 @@ def problem_of(response: httpx.Response, model: str, arm: str) -> str | None:
 
 
 def smoke(model: str, arm: str, version: str, smoke: Smoke, ident: str, settings: Settings) -> dict[str, Any]:
-    """Real chat completions to one arm, through the router, one after another; evidence as plain data.
+    """Real chat completions to one arm, through the router; evidence as :func:`serving.rollout.smoke.ask_all` gives it.
 
-    The plan's examples are bodies of ``/v1/chat/completions``; without any, the version's own are sent. The keys are
-    those of :func:`serving.rollout.smoke.run_smoke`. Latencies are in ms, of whole answers.
+    The plan's examples are bodies of ``/v1/chat/completions``; without any, the version's own are sent. Latencies are
+    of whole answers.
 
     Raises:
         ClearwayError: the version's ``llm.json`` cannot be read.
     """
     spec = read_llm_spec(registry.cache_folder(model, version, settings))
-    examples = list(smoke.examples or spec.examples)
+    bodies = [{**example, "model": model, "stream": False} for example in smoke.examples or spec.examples]
     url = f"http://{settings.host}:{settings.envoy_port}/models/{model}/v1/chat/completions"
-    allowed = math.floor(smoke.max_error_rate * smoke.requests)
-    latencies: list[float] = []
-    problems: list[str] = []
-    sent = 0
-    end = time.monotonic() + TOTAL_SECONDS
     with httpx.Client(timeout=REQUEST_SECONDS) as client:
-        while sent < smoke.requests and len(problems) <= allowed and time.monotonic() < end:
-            headers = {ARM_HEADER: arm, "x-request-id": f"{ident}-smoke-{sent}", "x-clearway-caller": "rollout-smoke"}
-            body = {**examples[sent % len(examples)], "model": model, "stream": False}
-            sent += 1
-            start = time.perf_counter()
-            try:
-                response = client.post(url, json=body, headers=headers)
-                latencies.append((time.perf_counter() - start) * 1000)
-                problem = problem_of(response, model, arm)
-            except httpx.HTTPError as error:
-                problem = f"{type(error).__name__}: {error}"
-            if problem is not None:
-                problems.append(problem)
-    p50, p95 = np.percentile(latencies, [50, 95]).tolist() if latencies else (None, None)
-    reason = None
-    if len(problems) > allowed:
-        reason = f"{len(problems)} of {sent} smoke requests failed, {allowed} may: {problems[0]}"
-    elif sent < smoke.requests:
-        reason = f"only {sent} of {smoke.requests} smoke requests were answered in {TOTAL_SECONDS:.0f} s"
-    elif p95 is not None and p95 > smoke.p95_ms:
-        reason = f"95th percentile of latency {p95:.1f} ms, at most {smoke.p95_ms:.1f} ms allowed"
-    return {
-        "requests": sent,
-        "errors": len(problems),
-        "first_error": problems[0] if problems else None,
-        "p50_ms": p50,
-        "p95_ms": p95,
-        "passed": reason is None,
-        "reason": reason,
-    }
+        return ask_all(client, url, bodies, arm, smoke, ident, lambda r: problem_of(r, model, arm), TOTAL_SECONDS)

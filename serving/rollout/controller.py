@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ class Controller:
         self.settings, self.router = settings, router
         self.reconciler = Reconciler(settings, router, arms)
         self.gated = Gated(settings, self._append, self._roll_back)
+        self._background = ThreadPoolExecutor(4, "probes")
+        self._work: dict[tuple[str, str], Future[Any]] = {}
         self._since: dict[tuple[str, str], float] = {}
         self._told: dict[str, str] = {}
         self._cache: dict[str, tuple[tuple[int, int], ModelState]] = {}
@@ -158,10 +161,22 @@ class Controller:
         port = known.port if known else free_port(self.settings.host, taken)
         self._append(state.model, "starting", rollout.id, arm=name, port=port)
 
+    def _later(self, rollout: Rollout, work: Callable[[], Any]) -> tuple[Any] | None:
+        """What ``work`` gave, once; None while it is under way. Ticks wait for no server: other models' must go on."""
+        key = (rollout.id, rollout.phase)
+        if key not in self._work:
+            self._work[key] = self._background.submit(work)
+        if not self._work[key].done():
+            return None
+        return (self._work.pop(key).result(),)
+
     def _await_ready(self, state: ModelState, rollout: Rollout) -> None:
         assert rollout.arm is not None
         port = state.arms[rollout.arm].port
-        problem = kinds.readiness_problem(state.model, rollout.version, port, self.settings)
+        asked = self._later(rollout, lambda: kinds.readiness_problem(state.model, rollout.version, port, self.settings))
+        if asked is None:
+            return
+        problem = asked[0]
         if problem is None and not self.router.applied():
             problem = "the router has not taken the new arm"
         if problem is None:
@@ -173,8 +188,10 @@ class Controller:
 
     def _smoke(self, state: ModelState, rollout: Rollout) -> None:
         assert rollout.arm is not None
-        evidence = kinds.smoke_test(parse_plan(rollout.plan, rollout.id), rollout.arm, rollout.id, self.settings)
-        self._append(state.model, "smoked", rollout.id, evidence=evidence)
+        plan, arm = parse_plan(rollout.plan, rollout.id), rollout.arm
+        tested = self._later(rollout, lambda: kinds.smoke_test(plan, arm, rollout.id, self.settings))
+        if tested is not None:
+            self._append(state.model, "smoked", rollout.id, evidence=tested[0])
 
     def _switch(self, state: ModelState, rollout: Rollout) -> None:
         assert rollout.smoke is not None

@@ -33,8 +33,9 @@ class LocalArms:
                 command=python(server, "--model", model, "--version", version, "--port", str(port), "--arm", arm),
                 environment=clearway_environment(self._supervisor.settings),
                 priority=300,
-                # A language model's server ends the answers that it has begun.
-                stop_seconds=LLM_STOP_SECONDS if server == LLM_SERVER else Program.stop_seconds,
+                # A language model's server ends the answers that it has begun, if its workers are left to it.
+                stop_seconds=LLM_STOP_SECONDS if llm else Program.stop_seconds,
+                stop_group=not llm,
             )
         )
 

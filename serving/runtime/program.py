@@ -24,7 +24,7 @@ class Program:
     """One program: ``command`` is run in ``directory`` with ``environment`` on top of supervisord's own.
 
     ``priority`` orders start and stop (low starts first, stops last); ``stop_seconds`` is the time between SIGTERM and
-    SIGKILL, both to the whole process group.
+    SIGKILL, both to the whole process group; without ``stop_group`` the SIGTERM goes to the first process only.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Program:
     directory: Path = PROJECT
     priority: int = 500
     stop_seconds: int = 15
+    stop_group: bool = True
     autostart: bool = True
 
 
@@ -106,7 +107,7 @@ def render(program: Program, logs: Path) -> str:
         "startsecs=1",
         "startretries=20",
         f"stopwaitsecs={program.stop_seconds}",
-        "stopasgroup=true",
+        f"stopasgroup={str(program.stop_group).lower()}",
         "killasgroup=true",
         "redirect_stderr=true",
         f"stdout_logfile={_value(str(logs / program.name), 'log file')}.log",
