@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 
 from benchmarks import report
-from benchmarks.harness import World
+from benchmarks.harness import LeftOut, World
 from serving.errors import ClearwayError
 from serving.settings import get_settings
 
@@ -41,6 +41,10 @@ def main() -> int:
                 started, load = datetime.now(UTC), os.getloadavg()[0]
                 try:
                     rows = importlib.import_module(f"benchmarks.{name}").measure(world)
+                except LeftOut as error:
+                    failed += [name] if options.name else []
+                    console.print(f"{name} is left out: {error}\n")
+                    continue
                 except ClearwayError as error:
                     failed.append(name)
                     console.print(f"[red]{name} could not be measured[/]\n{error}", markup=True)

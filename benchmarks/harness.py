@@ -30,6 +30,10 @@ FOREIGN = ("CLEARWAY_", "DAGSTER_", "DBT_", "MLFLOW_", "FEAST_")  # the user's o
 PATIENCE_S = 1800.0
 
 
+class LeftOut(ClearwayError):
+    """What a bench measures is optional and not installed: among all benches it is left out, by itself it fails."""
+
+
 @dataclass(frozen=True)
 class Child:
     """A process that ended well: wall and CPU seconds and, of a call, its result and its peak memory.

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from benchmarks.harness import World
+from benchmarks.harness import LeftOut, World
 from benchmarks.report import Row, percentile
 from serving.errors import ClearwayError
 from serving.settings import PROJECT
@@ -32,7 +32,7 @@ def measure(world: World) -> list[Row]:
 
     base = PROJECT / ".clearway" / "llm" / "models" / paths.declared()["model"]["name"]
     if not paths.interpreter().exists() or not (base / "model.safetensors").exists():
-        raise ClearwayError("vLLM is not installed", untouched="everything.", todo="make llm")
+        raise LeftOut("vLLM is not installed", untouched="everything.", todo="make llm")
     home = world.home()
     seconds = 1.0 if world.quick else 6.0
     plain = {"max_num_seqs": 16, "prefix_caching": False}

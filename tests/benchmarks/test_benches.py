@@ -13,6 +13,7 @@ import yaml
 from assets.domains import load_domain
 from benchmarks import volume
 from benchmarks.__main__ import BENCHES, main
+from benchmarks.harness import LeftOut
 from benchmarks.metrics import QUESTIONS
 from serving.semantics.query import MetricQuery
 from serving.settings import PROJECT
@@ -59,3 +60,19 @@ def test_only_the_bands_of_the_copied_domain_are_wider(tmp_path: Path) -> None:
 
 def test_at_least_twelve_different_questions_are_asked() -> None:
     assert len({MetricQuery(**question).model_dump_json() for question in QUESTIONS}) >= 12
+
+
+def test_what_is_not_installed_is_left_out_of_all_and_fails_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(_: object) -> None:
+        raise LeftOut("the model is not installed", todo="make it")
+
+    monkeypatch.setenv("CLEARWAY_HOME", str(tmp_path))
+    monkeypatch.setattr("benchmarks.harness.World.warm", lambda _: None)
+    for name in BENCHES:
+        monkeypatch.setattr(f"benchmarks.{name}.measure", measure)
+    for arguments, code in (([], 0), (["llm"], 1)):
+        monkeypatch.setattr("sys.argv", ["benchmarks", *arguments])
+        assert main() == code
+        assert "llm is left out: the model is not installed" in capsys.readouterr().out
