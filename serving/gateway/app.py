@@ -36,6 +36,7 @@ class Gateway:
         self.metrics = GatewayMetrics()
         self.catalog = Catalog(settings)
         self.forwarder = Forwarder(settings)
+        self.forwarder.fallbacks = self.metrics.fell_back
 
     def authorise(self, request: Request, *scopes: str) -> Caller:
         """The caller, who has one of ``scopes``. Raises Refusal 401, 403, or 503 when keys cannot be read."""

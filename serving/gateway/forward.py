@@ -8,14 +8,18 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 import orjson
 from fastapi import Request
 
+from serving.errors import ClearwayError
 from serving.gateway.answers import ID_HEADER, Refusal
 from serving.rollout.observations import MEASURES_HEADER, Observation, ObservationWriter, parse_measures, parse_split
+from serving.rollout.read import read_state
 from serving.routing.envoy import STATE_FILE
 from serving.routing.router import ARM_HEADER, DRAW_HEADER, SPLIT_HEADER
 from serving.settings import Settings
@@ -23,14 +27,27 @@ from serving.settings import Settings
 CONNECT_SECONDS, ANSWER_SECONDS = 2.0, 35.0
 # The router keeps idle connections for an hour, so the gateway is always the one that closes.
 KEEPALIVE_SECONDS = 60.0
-MODELS_SECONDS = 0.25
+MODELS_SECONDS, STABLE_SECONDS = 0.25, 1.0
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What an arm answered; ``tried``: the arm was drawn in a rollout, so that stable may answer in its place."""
+
+    status: int
+    content: bytes
+    arm: str | None
+    tried: bool
 
 
 class Forwarder:
     """One keep-alive client to the router. Made and closed on the event loop that uses it."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._state = settings.routing / STATE_FILE
+        self._stables: dict[str, tuple[float, str | None]] = {}
+        self.fallbacks: Callable[[str, str, int], None] = lambda model, arm, status: None
         self._models: tuple[float, list[str]] = (float("-inf"), [])
         self._sticky: dict[str, dict[str, str]] = {}
         self._router = f"http://{settings.host}:{settings.envoy_port}"
@@ -103,21 +120,50 @@ class Forwarder:
         Raises:
             Refusal: the arm refused, or nobody could answer.
         """
-        headers = {ID_HEADER: ident, "x-clearway-caller": caller, **self.draw(model, user)}
-        url = f"{self._router}/models/{model}/predict"
+        headers = {ID_HEADER: ident, "x-clearway-caller": caller}
+        answer = await self._ask(model, body, {**headers, **self.draw(model, user)}, user)
+        if answer.status != 200 and answer.tried:
+            # What the new version refuses or fails at, stable may answer: users are not the ones to pay for a trial.
+            stable = self._stable(model)
+            if stable is not None and stable != answer.arm:
+                self.fallbacks(model, str(answer.arm), answer.status)
+                answer = await self._ask(model, body, {**headers, ARM_HEADER: stable}, None)
+        if answer.status == 200:
+            return answer.content
+        raise refusal_of(model, answer.status, answer.content)
+
+    async def _ask(self, model: str, body: bytes, headers: dict[str, str], user: str | None) -> _Answer:
+        """One attempt, recorded for the gates of a rollout when the router drew the arm."""
         at, started = time.time(), time.perf_counter()
         try:
+            url = f"{self._router}/models/{model}/predict"
             async with self._client.post(url, data=body, headers=headers) as response:
                 content = await response.read()
-            self._observe(model, ident, response, at, (time.perf_counter() - started) * 1000, user)
         except TimeoutError as error:
             raise Refusal(504, "timeout", f"model {model} did not answer in {ANSWER_SECONDS:.0f} s") from error
         except aiohttp.ClientError as error:
             message = "the router is being restarted; send the request again"
             raise Refusal(503, "router_unavailable", message) from error
-        if response.status == 200:
-            return content
-        raise refusal_of(model, response.status, content)
+        drawn = ARM_HEADER not in headers
+        if drawn:
+            self._observe(model, headers[ID_HEADER], response, at, (time.perf_counter() - started) * 1000, user)
+        return _Answer(
+            response.status,
+            content,
+            response.headers.get(ARM_HEADER),
+            drawn and SPLIT_HEADER in response.headers and response.status != 504,  # who waited for long waits no more
+        )
+
+    def _stable(self, model: str) -> str | None:
+        """The stable arm, as of a second ago."""
+        read_at, arm = self._stables.get(model, (float("-inf"), None))
+        if time.monotonic() - read_at > STABLE_SECONDS:
+            try:
+                arm = read_state(model, self._settings).stable
+            except ClearwayError:
+                arm = None
+            self._stables[model] = (time.monotonic(), arm)
+        return arm
 
     def _observe(
         self, model: str, ident: str, response: aiohttp.ClientResponse, at: float, latency_ms: float, user: str | None

@@ -27,6 +27,17 @@ class GatewayMetrics:
             registry=self.registry,
         )
 
+        self._fallbacks = Counter(
+            "clearway_gateway_fallbacks",
+            "Predictions that stable gave for an arm that is being tried, by the arm and its status.",
+            ["model", "arm", "code"],
+            registry=self.registry,
+        )
+
+    def fell_back(self, model: str, arm: str, code: int) -> None:
+        """Count a request that stable was asked for another arm."""
+        self._fallbacks.labels(model, arm, str(code)).inc()
+
     def observe(self, route: str, model: str, code: int, seconds: float, reason: str | None = None) -> None:
         """Count one finished request."""
         self._requests.labels(route, model, str(code)).inc()

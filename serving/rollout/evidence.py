@@ -59,7 +59,9 @@ class Evidence:
     _wealth: Array = field(init=False)  # log wealth of each bet since the beginning
     _begun: Array = field(init=False)  # log of sum of stake / (wealth at its start), over gamblers that have begun
     _kept: float = field(init=False)  # stake of those who have not
-    _next: float = field(init=False, default=float("-inf"))
+    _last: float | None = field(init=False, default=None)
+    _elapsed: float = field(init=False, default=0.0)
+    _next: float = field(init=False)
     _restarts: int = field(init=False, default=0)
     _promote_wealth: Array = field(init=False)
 
@@ -69,6 +71,7 @@ class Evidence:
         self._stakes = np.log(np.append(stakes, FAILURE_STAKE) if self.failure_bet else stakes)
         self._fractions = np.array([*FRACTIONS, FAILURE_FRACTION] if self.failure_bet else FRACTIONS)
         self._bets = len(self._fractions)
+        self._next = self.restart_s
         self._wealth = np.zeros(self._bets)
         self._begun = np.full(self._bets, np.log(FIRST_STAKE))
         self._kept = 1 - FIRST_STAKE
@@ -136,17 +139,19 @@ class Evidence:
 
     def _boundaries(self, at: Array) -> list[int]:
         """Positions before which a fresh gambler begins, then the end."""
+        # A clock that goes back stands still here, and one that leaps ahead starts a single gambler.
+        steps = np.clip(np.diff(at, prepend=at[0] if self._last is None else self._last), 0, self.restart_s)
+        elapsed = self._elapsed + np.cumsum(steps)
+        self._last, self._elapsed = float(at[-1]), float(elapsed[-1])
         found: list[int] = []
-        if self._next == float("-inf"):
-            self._next = float(at[0]) + self.restart_s
         position = 0
         while True:
-            later = np.flatnonzero(at[position:] >= self._next)
+            later = np.flatnonzero(elapsed[position:] >= self._next)
             if not len(later):
                 return [*found, len(at)]
             position += int(later[0])
             found.append(position)
-            self._next = float(at[position]) + self.restart_s
+            self._next = float(elapsed[position]) + self.restart_s
 
     def _restart(self) -> None:
         self._restarts += 1

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from serving.gateway.keys import create_key
+from serving.rollout.observations import Observation, ObservationTail
 from serving.rollout.plan import ReleasePlan, parse_plan
 from serving.rollout.read import read_rollout, wait_for
 from serving.rollout.state import Rollout
@@ -78,6 +79,10 @@ class Laptop:
     def submit(self, version: str, **changes: Any) -> str:
         plan = parse_plan({**PLAN, "version": version, "requested_by": "the test", **changes}, "the test's plan")
         return submit(plan, self.settings)
+
+    def observed(self) -> list[Observation]:
+        """What the gateway has recorded of all requests."""
+        return [o for o in ObservationTail(self.settings).read() if isinstance(o, Observation)]
 
     def rollout(self, ident: str) -> Rollout:
         return read_rollout(toy.MODEL, ident, self.settings)

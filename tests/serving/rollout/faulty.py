@@ -1,7 +1,7 @@
 """A real model server that fails as it is told by a file: ``python -m tests.serving.rollout.faulty FAULTS <server's>``.
 
 The file holds JSON, read again at each request: ``{"fail": share, "die": true, "slow_ms": ms, "slow_share": share,
-"nonsense": true}``. Everything else is the server of ``serving.models.server``.
+"nonsense": true, "refuse": true}``. Everything else is the server of ``serving.models.server``.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ def install(app: FastAPI, file: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         if random.random() < faults.get("fail", 0):
             return Response('{"error": {"reason": "injected", "message": "injected"}}', 500)
+        if faults.get("refuse"):
+            return Response('{"error": {"reason": "invalid_request", "message": "a field is missing"}}', 422)
         if random.random() < faults.get("slow_share", 1) and faults.get("slow_ms"):
             await asyncio.sleep(faults["slow_ms"] / 1000)
         if faults.get("nonsense"):

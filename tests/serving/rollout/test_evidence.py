@@ -161,3 +161,31 @@ def test_a_running_mean_is_known_beforehand() -> None:
     assert mean.before(np.array([1.0, 0.0])).tolist() == [0.5, 2 / 3]
     assert mean.before(np.array([1.0])).tolist() == [0.5]
     assert mean.before(np.array([])).tolist() == []
+
+
+@pytest.mark.parametrize("jump", [86_400.0, -86_400.0])
+def test_a_clock_that_jumps_starts_one_gambler_and_hides_nothing(jump: float) -> None:
+    for seed in range(30):
+        s = stream(0.005, lambda t: np.where(t < 100, 0.005, 1.0), 160, seed)
+        jumped = Stream(s.at + np.where((s.at > 90) & (s.at < 110), jump, 0.0), s.weight, s.new, s.failed)
+        as_it_was, found = engine(s), engine(jumped)
+        assert as_it_was.outcome == found.outcome == "rolled_back"
+        assert found.bad <= as_it_was.bad + 2
+        healthy = stream(0.005, 0.005, 160, seed)
+        jumped = Stream(healthy.at + np.where(healthy.at > 90, jump, 0.0), healthy.weight, healthy.new, healthy.failed)
+        assert engine(jumped).outcome != "rolled_back"
+
+
+def test_a_fault_of_few_requests_is_never_taken_for_health() -> None:
+    """Three requests in a hundred take five times as long: a 99th percentile sees it, often late, not promoting it."""
+    promoted = rolled_back = 0
+    for seed in range(80):
+        s, rng = stream(0.0, 0.0, 900, seed), np.random.default_rng(seed)
+        times = rng.lognormal(3.0, 0.4, len(s.at)) * np.where(s.new & (rng.random(len(s.at)) < 0.03), 5.0, 1.0)
+        slow = (times / np.where(s.new, 1.1, 1.0) > np.exp(3.0 + 0.4 * 2.326)).astype(float)
+        gate = Evidence(0.0, 0.02)
+        rollback, promote = gate.update(s.at, s.new, s.weight, slow, np.full(len(slow), 0.01))
+        rolled_back += bool((0.3 * rollback + 0.7 >= 100).any())
+        promoted += bool((promote >= 20).any())
+    assert promoted <= 8, "one in twenty may be"
+    assert rolled_back >= 30
