@@ -22,31 +22,33 @@ from serving.settings import get_settings
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
+STAGES = (ingestion, warehouse, features, training, delivery)
+
 settings = get_settings()
 domain = current_domain()
 all_jobs = [*jobs(domain), rollouts_job(domain)]
 by_name = {job.name: job for job in all_jobs}
 
-stages = dg.Definitions.merge(
-    ingestion.definitions(domain),
-    warehouse.definitions(domain),
-    features.definitions(domain),
-    training.definitions(domain),
-    delivery.definitions(domain),
-)
-defs = dg.Definitions.merge(
-    stages,
-    dg.Definitions(
-        jobs=[*all_jobs, rollout_command],
-        sensors=[
-            landing_sensor(domain, by_name["ingest"]),
-            rollouts_sensor(domain, by_name["rollouts"]),
-            failure_sensor,
-            automation_sensor(),
-        ],
-        schedules=schedules(by_name["publish_events"]),
-        resources=resources(settings),
-        executor=executor(settings, stages),
-        loggers={"console": dg.colored_console_logger, "progress": progress_logger},
-    ),
-)
+
+def _all() -> dg.Definitions:
+    # The stages have no name in this module: Dagster's commands want exactly one Definitions in it.
+    stages = dg.Definitions.merge(*(stage.definitions(domain) for stage in STAGES))
+    return dg.Definitions.merge(
+        stages,
+        dg.Definitions(
+            jobs=[*all_jobs, rollout_command],
+            sensors=[
+                landing_sensor(domain, by_name["ingest"]),
+                rollouts_sensor(domain, by_name["rollouts"]),
+                failure_sensor,
+                automation_sensor(),
+            ],
+            schedules=schedules(by_name["publish_events"]),
+            resources=resources(settings),
+            executor=executor(settings, stages),
+            loggers={"console": dg.colored_console_logger, "progress": progress_logger},
+        ),
+    )
+
+
+defs = _all()
