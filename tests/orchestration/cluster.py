@@ -123,7 +123,7 @@ def main() -> None:
     home = Path(os.environ["DAGSTER_HOME"])
     (home / "dagster.yaml").write_text(yaml.safe_dump(instance_config(kubeconfig)))
     sizes = read_sizes()
-    sized = by_step(loaded.stages, sizes)
+    sized = by_step(loaded.defs, sizes)
     ordinary = next(node.name for node in lifecycle().nodes if node.name not in sized)
     with dg.DagsterInstance.from_config(str(home)) as instance:
         run, steps = run_and_steps(instance, [ordinary, *sized])
