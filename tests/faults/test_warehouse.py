@@ -8,6 +8,7 @@ import signal
 import time
 from typing import Any
 
+import duckdb
 import psutil
 import pytest
 
@@ -111,9 +112,23 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(forker: Forker, built:
     assert bytes_of(built) == before
 
 
+def fill(library: Library) -> None:
+    """Use up the blocks that are free inside the file, so that whatever is built must make it grow."""
+    with duckdb.connect(str(library.settings.warehouse_file)) as connection:
+        connection.execute("create table if not exists main.filler (text varchar)")
+        for _ in range(200):
+            connection.execute("checkpoint")
+            ((free,),) = connection.execute("select free_blocks from pragma_database_size()").fetchall()
+            if not free:
+                return
+            connection.execute("insert into main.filler select md5(random()::varchar) from range(4000)")
+    raise AssertionError("the file still has free blocks")
+
+
 def test_a_full_disk_leaves_the_published_file(forker: Forker, built: Library) -> None:
     """The disk is full while the file is copied, or later while dbt builds what makes the file grow."""
     correct(forker, built, 6, loans=1500)
+    fill(built)
     old, before = seen(built), bytes_of(built)
     size = built.settings.warehouse_file.stat().st_size
     for limit in (size - 4096, size + 4096):
