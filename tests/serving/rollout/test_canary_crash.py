@@ -53,6 +53,9 @@ def test_killed_at_every_transition_no_step_is_skipped_or_repeated(laptop: Lapto
     with Users(laptop, 60) as users:
         ident = laptop.submit("2")
         for point in POINTS:
+            kinds = [entry["type"] for entry in RolloutLog(toy.MODEL, laptop.settings).entries()]
+            if point.endswith(":baselined") and "baselined" in kinds:
+                continue  # a controller that was slow to die at another point has passed this one
             process = controller(laptop.settings, point)
             try:
                 assert process.wait(90) == -signal.SIGKILL, point
