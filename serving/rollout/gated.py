@@ -50,6 +50,11 @@ class Gated:
 
     def feed(self, states: list[ModelState]) -> None:
         """Take in what was observed since the last tick."""
+        observations = self._tail.read()
+        for seen in observations:
+            if isinstance(seen, Observation) and seen.rollout is None:
+                recent = self._recent.setdefault((seen.model, seen.arm), deque(maxlen=BASELINE_MOST))
+                recent.append(seen)
         running = [s.running for s in states if s.running is not None and s.running.percent is not None]
         for rollout in running:
             self._evaluation(rollout)
@@ -57,15 +62,13 @@ class Gated:
             del self._evaluations[ident]
         of_model = {r.model: r.id for r in running}
         by_rollout: dict[str, list[Observation | Report]] = {}
-        for observation in self._tail.read():
+        for observation in observations:
             if isinstance(observation, Report):
                 if observation.model in of_model:
                     by_rollout.setdefault(of_model[observation.model], []).append(observation)
                 continue
             if observation.rollout in self._evaluations:
                 by_rollout.setdefault(observation.rollout, []).append(observation)
-            recent = self._recent.setdefault((observation.model, observation.arm), deque(maxlen=BASELINE_MOST))
-            recent.append(observation)
         for ident, found in by_rollout.items():
             self._evaluations[ident].take(found)
         shadows = [(s, s.running) for s in states if s.running is not None and s.running.phase == "shadowing"]
@@ -84,10 +87,11 @@ class Gated:
             assert rollout.arm is not None
             plan = parse_plan(rollout.plan, rollout.id)
             evaluation = Evaluation(plan, rollout.id, rollout.arm, rollout.baseline)
-            for (model, arm), recent in self._recent.items():
-                if model == rollout.model and arm != rollout.arm:
-                    since = time.time() - BEFORE_SECONDS
-                    evaluation.prepare([o for o in recent if o.at > since and o.rollout != rollout.id])
+            began = next(e for e in rollout.entries if e["type"] == "stepped")
+            until = datetime.fromisoformat(began["at"]).timestamp()
+            (stable,) = [arm for arm, weight in began["weights"].items() if weight and arm != rollout.arm]
+            recent = self._recent.get((rollout.model, stable), ())
+            evaluation.prepare([o for o in recent if until - BEFORE_SECONDS < o.at <= until])
             self._evaluations[rollout.id] = evaluation
         if rollout.resumed_at is not None:
             self._evaluations[rollout.id].count_split_from(datetime.fromisoformat(rollout.resumed_at).timestamp())

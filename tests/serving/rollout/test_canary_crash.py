@@ -51,7 +51,9 @@ def controller(settings: Settings, crash_at: str | None = None) -> subprocess.Po
 def test_killed_at_every_transition_no_step_is_skipped_or_repeated(laptop: Laptop) -> None:
     laptop.supervisor.remove_program(CONTROLLER)
     with Users(laptop, 60) as users:
-        ident = laptop.submit("2")
+        # The first step lasts long enough for the baseline to come before the second, as the points have it.
+        first = {"weight": 10, "min_seconds": 8, "min_requests": 5}
+        ident = laptop.submit("2", steps=[first, {"weight": 50, "min_seconds": 1}, 100])
         for point in POINTS:
             kinds = [entry["type"] for entry in RolloutLog(toy.MODEL, laptop.settings).entries()]
             if point.endswith(":baselined") and "baselined" in kinds:
