@@ -114,7 +114,7 @@ def test_whatever_is_killed_the_rollout_ends_and_users_are_answered(laptop: Lapt
             time.sleep(0.1)
         assert {status for _, _, status in users.answers[mark + 20 :]} == {"200"}
     assert set(users.statuses) <= {"200", "503", "ConnectError", "ReadError", "RemoteProtocolError", "WriteError"}
-    if victim == "arm-" + V2:
+    if victim in ("arm-" + V2, "everything"):  # of everything the new version may come back last
         assert rollout.phase in ("completed", "rolled_back")
     else:
         assert (rollout.phase, rollout.reason) == ("completed", None)
