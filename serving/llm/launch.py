@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--version", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--arm")
+    parser.add_argument("--replica", type=int, default=0, help="which of the arm's servers, from 0")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     arm = options.arm or f"{options.model}-v{options.version}"

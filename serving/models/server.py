@@ -1,4 +1,4 @@
-"""The model server: ``python -m serving.models.server --model NAME --version N --port P [--arm ARM]``.
+"""The model server: ``python -m serving.models.server --model NAME --version N --port P [--arm ARM] [--replica K]``.
 
 One process, one registry version. It listens at once (/healthz), loads in the background, and is ready (/readyz) when
 the model is loaded and the online features can be read.
@@ -30,6 +30,8 @@ from serving.models.predictor import Call, Predictor
 from serving.models.registry import resolve_in_child
 from serving.models.requests import RequestError, RequestReader
 from serving.rollout.observations import MEASURES_HEADER
+from serving.routing.router import NOT_READY_HEADER
+from serving.runtime.arms import arm_name, server_name
 from serving.settings import Settings, get_settings
 
 log = logging.getLogger(__name__)
@@ -51,8 +53,9 @@ def answer(content: Any, status: int = 200, headers: dict[str, str] | None = Non
 class ModelServer:
     """State of one server: loads the version in its own thread, then answers batches there."""
 
-    def __init__(self, model: str, version: str, arm: str, settings: Settings) -> None:
+    def __init__(self, model: str, version: str, arm: str, settings: Settings, replica: int = 0) -> None:
         self.model, self.version, self.arm, self.settings = model, version, arm, settings
+        self._name = server_name(arm, replica)
         self.metrics = ServerMetrics(model, version, arm)
         self.predictor: Predictor | None = None
         self.reader: RequestReader | None = None
@@ -89,7 +92,7 @@ class ModelServer:
     def _load(self) -> None:
         folder = resolve_in_child(self.model, self.version, self.settings)
         if self._events is None:
-            self._events = EventWriter(self.settings.events / self.arm)
+            self._events = EventWriter(self.settings.events / self._name)
         predictor = Predictor(folder, self.version, self.arm, self._events, self.settings)
         if predictor.spec.model != self.model:
             raise ClearwayError(f"version {self.version} of {self.model} says it is model {predictor.spec.model!r}")
@@ -142,6 +145,8 @@ class ModelServer:
     async def _predict(self, request: Request, started: float) -> tuple[Response, str | None]:
         def refuse(status: int, reason: str, message: str, **more: Any) -> tuple[Response, str]:
             headers = {"retry-after": "1"} if status == 503 else None
+            if reason == "not_ready":
+                headers = {"retry-after": "1", NOT_READY_HEADER: "1"}
             return answer({"error": {"reason": reason, "message": message, **more}}, status, headers), reason
 
         try:
@@ -193,6 +198,8 @@ def create_app(server: ModelServer) -> FastAPI:
     async def healthz() -> Response:
         return answer({"status": "live", "model": server.model, "version": server.version, "arm": server.arm})
 
+    # The router asks every kind of server by the name that vLLM's has.
+    @app.get("/health")
     @app.get("/readyz")
     async def readyz() -> Response:
         problem = await server.readiness()
@@ -222,13 +229,15 @@ def main() -> None:
     parser.add_argument("--version", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--arm")
+    parser.add_argument("--replica", type=int, default=0, help="which of the arm's servers, from 0")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("feast").setLevel(logging.WARNING)
     # The batch thread and the event loop take turns: at the default of 5 ms a waiting loop would add that to a call.
     sys.setswitchinterval(0.0005)
     settings = get_settings()
-    server = ModelServer(options.model, options.version, options.arm or f"{options.model}-v{options.version}", settings)
+    arm = options.arm or arm_name(options.model, options.version)
+    server = ModelServer(options.model, options.version, arm, settings, options.replica)
     uvicorn.run(
         create_app(server),
         host=settings.host,

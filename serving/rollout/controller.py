@@ -10,7 +10,7 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,7 +41,7 @@ class Controller:
     def __init__(self, settings: Settings, router: Router, arms: Arms) -> None:
         self.settings, self.router = settings, router
         self.reconciler = Reconciler(settings, router, arms)
-        self.gated = Gated(settings, self._append, self._roll_back)
+        self.gated = Gated(settings, self._append, self._roll_back, self._grown)
         self._background = ThreadPoolExecutor(4, "probes")
         self._work: dict[tuple[str, str], Future[Any]] = {}
         self._since: dict[tuple[str, str], float] = {}
@@ -156,10 +156,15 @@ class Controller:
             self._roll_back(state, rollout, error.what)
             return
         name = arm_name(state.model, rollout.version)
-        known = state.arms.get(name)
-        taken = {arm.port for other in released_models(self.settings) for arm in self._state(other).arms.values()}
-        port = known.port if known else free_port(self.settings.host, taken)
-        self._append(state.model, "starting", rollout.id, arm=name, port=port)
+        rolls = rollout.plan["strategy"] == "rolling" and state.stable not in (None, name)
+        ports = list(state.arms[name].ports) if name in state.arms else []
+        while len(ports) < (1 if rolls else rollout.plan["replicas"]):
+            ports.append(self._free_port(ports))
+        self._append(state.model, "starting", rollout.id, arm=name, ports=ports)
+
+    def _free_port(self, also_taken: Iterable[int] = ()) -> int:
+        taken = {p for m in released_models(self.settings) for ports in self._state(m).servers.values() for p in ports}
+        return free_port(self.settings.host, {*taken, *also_taken})
 
     def _later(self, rollout: Rollout, work: Callable[[], Any]) -> tuple[Any] | None:
         """What ``work`` gave, once; None while it is under way. Ticks wait for no server: other models' must go on."""
@@ -170,10 +175,18 @@ class Controller:
             return None
         return (self._work.pop(key).result(),)
 
+    def _unready(self, state: ModelState, rollout: Rollout, ports: Sequence[int]) -> tuple[str | None] | None:
+        """Why a server of the release cannot answer yet, or None for it can; None instead while it is being asked."""
+
+        def ask() -> str | None:
+            asked = (kinds.readiness_problem(state.model, rollout.version, port, self.settings) for port in ports)
+            return next(filter(None, asked), None)
+
+        return self._later(rollout, ask)
+
     def _await_ready(self, state: ModelState, rollout: Rollout) -> None:
         assert rollout.arm is not None
-        port = state.arms[rollout.arm].port
-        asked = self._later(rollout, lambda: kinds.readiness_problem(state.model, rollout.version, port, self.settings))
+        asked = self._unready(state, rollout, state.arms[rollout.arm].ports)
         if asked is None:
             return
         problem = asked[0]
@@ -185,6 +198,25 @@ class Controller:
             self._roll_back(
                 state, rollout, f"{rollout.arm} was not ready in {rollout.plan['ready_timeout_s']:.0f} s: {problem}"
             )
+
+    def _grown(self, state: ModelState, rollout: Rollout) -> bool:
+        """Before a step of a rolling release: whether one more server is ready to answer. Starts it first."""
+        if rollout.plan["strategy"] != "rolling":
+            return True
+        if rollout.joining is None:
+            self._append(
+                state.model, "grown", rollout.id, port=self._free_port(), elapsed_s=self.gated.elapsed(rollout)
+            )
+            return False
+        asked = self._unready(state, rollout, (rollout.joining,))
+        if asked == (None,):
+            return True
+        since = self._since.setdefault((rollout.id, f"port {rollout.joining}"), time.monotonic())
+        if asked is not None and time.monotonic() - since > rollout.plan["ready_timeout_s"]:
+            limit = rollout.plan["ready_timeout_s"]
+            why = f"a further server of {rollout.arm} was not ready in {limit:.0f} s: {asked[0]}"
+            self._roll_back(state, rollout, why, elapsed_s=self.gated.elapsed(rollout))
+        return False
 
     def _smoke(self, state: ModelState, rollout: Rollout) -> None:
         assert rollout.arm is not None
@@ -199,11 +231,8 @@ class Controller:
         if not rollout.smoke["passed"]:
             self._roll_back(state, rollout, rollout.smoke["reason"])
             return
-        begin = {"canary": self.gated.begin, "ab": self.gated.begin, "shadow": self.gated.begin_shadow}.get(
-            rollout.plan["strategy"]
-        )
-        if begin is not None and state.stable not in (None, rollout.arm):
-            begin(state, rollout)
+        if rollout.plan["strategy"] != "blue_green" and state.stable not in (None, rollout.arm):
+            self.gated.begin(state, rollout)
             return
         weights = {**dict.fromkeys(state.weights, 0), rollout.arm: 100}
         self._append(state.model, "switched", rollout.id, weights=weights)

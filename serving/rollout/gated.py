@@ -20,6 +20,7 @@ from serving.rollout.plan import parse_plan
 from serving.rollout.shadow import Answer, ShadowEvaluation, answers
 from serving.rollout.shadow import decide as decide_shadow
 from serving.rollout.state import ModelState, Rollout
+from serving.runtime.arms import server_name
 from serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -36,10 +37,13 @@ class Gated:
     Args:
         append: writes an entry to the rollout log: ``append(model, kind, rollout, **data)``.
         roll_back: ends a rollout: ``roll_back(state, rollout, reason, **data)``.
+        grown: whether the servers that the next step needs are ready: ``grown(state, rollout)``.
     """
 
-    def __init__(self, settings: Settings, append: Append, roll_back: Append) -> None:
-        self._settings, self._append, self._roll_back = settings, append, roll_back
+    def __init__(
+        self, settings: Settings, append: Append, roll_back: Append, grown: Callable[[ModelState, Rollout], bool]
+    ) -> None:
+        self._settings, self._append, self._roll_back, self._grown = settings, append, roll_back, grown
         self._tail = ObservationTail(settings)
         self._evaluations: dict[str, Evaluation] = {}
         self._shadows: dict[str, tuple[ShadowEvaluation, SegmentTail[Answer]]] = {}
@@ -103,13 +107,10 @@ class Gated:
             assert state.stable is not None
             (began,) = [e["at"] for e in rollout.entries if e["type"] == "shadowing"]
             plan, since = parse_plan(rollout.plan, rollout.id), datetime.fromisoformat(began).timestamp()
-            tail = answers(self._settings, (state.stable, rollout.arm))
+            servers = [server_name(a, n) for a in (state.stable, rollout.arm) for n in range(len(state.arms[a].ports))]
+            tail = answers(self._settings, tuple(servers))
             self._shadows[rollout.id] = (ShadowEvaluation(plan, rollout.arm, since), tail)
         return self._shadows[rollout.id]
-
-    def begin_shadow(self, state: ModelState, rollout: Rollout) -> None:
-        """From a passed smoke test to copies of users' requests."""
-        self._append(state.model, "shadowing", rollout.id, why="the smoke test passed", elapsed_s=0.0)
 
     def move_shadow(self, state: ModelState, rollout: Rollout) -> None:
         """One tick of a release whose answers nobody sees."""
@@ -122,8 +123,12 @@ class Gated:
             self._carry_out(state, rollout, decision, look, elapsed)
 
     def begin(self, state: ModelState, rollout: Rollout) -> None:
-        """From a passed smoke test to the first step."""
-        self._step(state, rollout, 0, "the smoke test passed", None, elapsed=0.0)
+        """From a passed smoke test to the first step, or to copies of users' requests."""
+        why = "the smoke test passed"
+        if rollout.plan["strategy"] == "shadow":
+            self._append(state.model, "shadowing", rollout.id, why=why, elapsed_s=0.0)
+        else:
+            self._step(state, rollout, 0, why, None, elapsed=0.0)
 
     def _step(
         self, state: ModelState, rollout: Rollout, step: int, why: str, look: Look | None, elapsed: float, **more: Any
@@ -166,7 +171,8 @@ class Gated:
             )
         elif decision.action in ("advance", "promote"):
             assert rollout.step is not None
-            self._step(state, rollout, rollout.step + 1, decision.why, look, elapsed)
+            if self._grown(state, rollout):
+                self._step(state, rollout, rollout.step + 1, decision.why, look, elapsed)
 
     def obey(self, state: ModelState, rollout: Rollout, command: commands.Command) -> None:
         """Carry out a command, or say in the log why not."""

@@ -13,8 +13,6 @@ from serving.errors import DeclarationError
 from serving.rollout.gates import Gates
 
 Strategy = Literal["blue_green", "canary", "ab", "rolling", "shadow"]
-# What the controller carries out itself; the others can be declared and rendered for a cluster.
-CARRIED_OUT = ("blue_green", "canary", "ab", "shadow")
 # Gates compare with a concurrent stable; above this weight it gets too few requests to compare with.
 HIGHEST_COMPARED_WEIGHT = 90
 
@@ -67,12 +65,18 @@ class Shadow(BaseModel):
     min_agreement: float = Field(default=0.95, gt=0, le=1, description="share of pairs that must agree")
 
 
+def rolling_weights(replicas: int) -> list[int]:
+    """Percent of the traffic after each server that is replaced: that of 1, 2, ... of ``replicas``."""
+    return [round(100 * done / replicas) for done in range(1, replicas + 1)]
+
+
 class ReleasePlan(BaseModel):
     """One release of one registry version.
 
     ``blue_green`` starts the new version beside the stable one, tries it, moves all traffic at once, and keeps the old
     version running until the next release completes. ``canary`` moves it by ``steps`` under ``gates``. ``rolling``
-    replaces ``replicas`` one by one under the same gates. ``ab`` splits users by ``segments``. ``shadow`` copies
+    replaces ``replicas`` one by one under the same gates: one more than before runs at any time, and the old version is
+    not kept. ``ab`` splits users by ``segments``. ``shadow`` copies
     requests and compares answers before a blue-green switch.
     """
 
@@ -84,7 +88,8 @@ class ReleasePlan(BaseModel):
     smoke: Smoke = Smoke()
     steps: tuple[Step, ...] = Field(
         default=tuple(Step(weight=w) for w in (5, 10, 25, 50, 100)),
-        description="of a canary; a bare number is a step of that weight; ends with 100",
+        description="of a canary; a bare number is a step of that weight; ends with 100. Of a rolling release they are "
+        "made of its replicas: 3 are 33, 67, 100",
     )
     gates: Gates = Gates()
     alpha: float = Field(
@@ -121,12 +126,16 @@ class ReleasePlan(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _steps_of_ab(cls, value: Any) -> Any:
-        """An A/B release has one step, of the segments' weight."""
+    def _steps_of_strategy(cls, value: Any) -> Any:
+        """An A/B release has one step, of the segments' weight; a rolling one has a step a server."""
         if isinstance(value, dict) and value.get("strategy") == "ab" and "steps" not in value:
             segments = value.get("segments") or {}
             weight = segments.get("weight", 50) if isinstance(segments, dict) else segments.weight
             return {**value, "steps": [{"weight": weight, "min_seconds": 0, "min_requests": 0}, {"weight": 100}]}
+        if isinstance(value, dict) and value.get("strategy") == "rolling" and "steps" not in value:
+            count = value.get("replicas", 1)
+            if isinstance(count, int) and 1 <= count <= 32:
+                return {**value, "steps": rolling_weights(count)}
         return value
 
     @model_validator(mode="after")
@@ -148,6 +157,11 @@ class ReleasePlan(BaseModel):
             raise ValueError(f"steps: an A/B release has none of its own, segments.weight says it; found {weights}")
         if self.strategy == "rolling" and self.replicas < 2:
             raise ValueError("replicas: rolling replaces at least 2 servers one by one, found 1")
+        if self.strategy == "rolling" and weights != rolling_weights(self.replicas):
+            raise ValueError(
+                f"steps: a rolling release of {self.replicas} replicas has the weights "
+                f"{rolling_weights(self.replicas)}, found {weights}"
+            )
         return self
 
 

@@ -6,12 +6,14 @@ import logging
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Protocol
 
 from serving.models import registry
 from serving.rollout.log import RolloutLog, crash_point
-from serving.rollout.state import Arm, ModelState
+from serving.rollout.state import ModelState
 from serving.routing.router import Router
+from serving.runtime.arms import server_name
 from serving.runtime.program import free_port, port_in_use
 from serving.settings import Settings
 
@@ -21,12 +23,12 @@ RECHECK_SECONDS = 2.0
 
 
 class Arms(Protocol):
-    """Starts and stops arms; see :class:`serving.runtime.arms.LocalArms`."""
+    """Starts and stops the servers of arms; see :class:`serving.runtime.arms.LocalArms`."""
 
-    def ensure(self, arm: str, model: str, version: str, port: int) -> None: ...
+    def ensure(self, arm: str, model: str, version: str, port: int, replica: int = 0) -> None: ...
     def running(self) -> set[str]: ...
-    def alive(self, arm: str) -> bool: ...
-    def remove(self, arm: str) -> None: ...
+    def alive(self, server: str) -> bool: ...
+    def remove(self, server: str) -> bool: ...
 
 
 class Reconciler:
@@ -41,18 +43,29 @@ class Reconciler:
         self._background = ThreadPoolExecutor(1, "registry")
         self._tasks: dict[tuple[str, str], tuple[float, Future[None] | None]] = {}
         self._ports_checked: set[str] = set()
+        self._leaving: set[str] = set()
 
     def traffic(self, states: Iterable[ModelState]) -> None:
         """Arms run, and weights are, as logged; arms that no log names are stopped."""
         states = list(states)
-        content = repr([(s.model, s.arms, s.weights, _split(s), s.mirror, s.sticky) for s in states])
+        content = repr([(s.model, s.servers, s.weights, _split(s), s.mirror, s.sticky) for s in states])
         if self._done is not None and self._done[0] == content and time.monotonic() - self._done[1] < RECHECK_SECONDS:
             return
-        wanted = {arm.name: (state, arm) for state in states for arm in state.arms.values()}
-        for state, arm in wanted.values():
-            self._start(state, arm, {other.port for _, other in wanted.values()})
+        taken = {port for state in states for ports in state.servers.values() for port in ports}
+        for state in states:
+            for arm, ports in state.servers.items():
+                for replica in range(len(ports)):
+                    self._start(state, arm, replica, taken)
+        wanted = {
+            server_name(arm, replica)
+            for state in states
+            for arm, ports in state.servers.items()
+            for replica in range(len(ports))
+        }
         host = self._settings.host
-        addresses = {name: f"{host}:{state.arms[name].port}" for name, (state, _) in wanted.items()}
+        addresses = {
+            name: ",".join(f"{host}:{port}" for port in arm.ports) for s in states for name, arm in s.arms.items()
+        }
         # First nothing that still has a weight goes, then weights move, then what is left over goes.
         self._router.set_arms({**self._router.arms(), **addresses})
         for state in states:
@@ -61,21 +74,32 @@ class Reconciler:
             self._router.set_weights(model, {})
         crash_point("effect:weights")
         self._router.set_arms(addresses)
-        for name in self._arms.running() - set(wanted):
-            log.info("stopping arm %s, which no release keeps", name)
-            self._arms.remove(name)
-        self._done = (content, time.monotonic())
+        left = self._arms.running() - wanted
+        if left and not self._router.applied():
+            return  # the router may still send requests to what is to be stopped
+        self._leaving &= left
+        for name in left:
+            if name not in self._leaving:
+                log.info("stopping server %s, which no release keeps", name)
+            self._leaving.add(name)
+            if self._arms.remove(name):
+                self._leaving.discard(name)
+        if not self._leaving:
+            self._done = (content, time.monotonic())
 
-    def _start(self, state: ModelState, arm: Arm, taken: set[int]) -> None:
-        if arm.name not in self._ports_checked and not self._arms.alive(arm.name):
+    def _start(self, state: ModelState, arm: str, replica: int, taken: set[int]) -> None:
+        port, name = state.servers[arm][replica], server_name(arm, replica)
+        if name not in self._ports_checked and not self._arms.alive(name):
             # After a restart of the machine another process may listen where the arm used to.
-            if port_in_use(arm.port, self._settings.host):
-                port = free_port(self._settings.host, taken)
-                RolloutLog(state.model, self._settings).append("arm_moved", "", arm=arm.name, port=port)
-                arm = Arm(arm.name, arm.version, port)
-                state.arms[arm.name] = arm
-            self._ports_checked.add(arm.name)
-        self._arms.ensure(arm.name, state.model, arm.version, arm.port)
+            ports = state.arms[arm].ports
+            if replica < len(ports) and port_in_use(port, self._settings.host):
+                free = free_port(self._settings.host, taken)
+                RolloutLog(state.model, self._settings).append("arm_moved", "", arm=arm, port=free, was=port)
+                moved = tuple(free if each == port else each for each in ports)
+                state.arms[arm] = replace(state.arms[arm], ports=moved)
+                port = free
+            self._ports_checked.add(name)
+        self._arms.ensure(arm, state.model, state.arms[arm].version, port, replica)
         crash_point("effect:arm")
 
     def alias(self, state: ModelState) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Phase = Literal[
@@ -12,16 +12,21 @@ Phase = Literal[
 ]  # fmt: skip
 FINAL = ("completed", "rolled_back")
 # Entries that are said of a rollout without moving it to another phase.
-REMARKS = ("baselined", "held", "paused", "resumed", "command_refused")
+REMARKS = ("baselined", "grown", "held", "paused", "resumed", "command_refused")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A running version: its name, registry version, and the port it listens on."""
+    """A running version: its name, registry version, and the ports of its servers, one a replica."""
 
     name: str
     version: str
-    port: int
+    ports: tuple[int, ...]
+
+    @property
+    def port(self) -> int:
+        """Of its first server."""
+        return self.ports[0]
 
 
 @dataclass
@@ -35,6 +40,8 @@ class Rollout:
         elapsed_s: seconds under gates when the last entry was written; ``step_elapsed_s`` when its step began,
             ``resumed_elapsed_s`` when a person last let it go on.
         resumed_at: when that was, ISO 8601, or None.
+        joining: port of a server of the new version that gets no request before the next step, or None.
+        stable_ports: of a rolling release, stable's servers before it.
     """
 
     id: str
@@ -52,6 +59,8 @@ class Rollout:
     step_elapsed_s: float = 0.0
     resumed_elapsed_s: float = 0.0
     resumed_at: str | None = None
+    joining: int | None = None
+    stable_ports: tuple[int, ...] = ()
     reason: str | None = None
     record: dict[str, Any] | None = None
 
@@ -109,6 +118,14 @@ class ModelState:
         return self.rollouts[self.current] if self.current is not None else None
 
     @property
+    def servers(self) -> dict[str, tuple[int, ...]]:
+        """Ports of the servers that are to run, by arm: those that answer, and one that is to join."""
+        found = {name: arm.ports for name, arm in self.arms.items()}
+        if self.running is not None and self.running.joining is not None and self.running.arm is not None:
+            found[self.running.arm] += (self.running.joining,)
+        return found
+
+    @property
     def sticky(self) -> dict[str, str] | None:
         """By what users are told apart while each stays with one version."""
         rollout = self.running
@@ -146,7 +163,9 @@ def _apply(state: ModelState, entry: dict[str, Any]) -> None:
         state.current = ident
     elif kind == "arm_moved":
         arm = state.arms[entry["arm"]]
-        state.arms[arm.name] = Arm(arm.name, arm.version, entry["port"])
+        was = entry.get("was", arm.port)
+        ports = tuple(entry["port"] if port == was else port for port in arm.ports)
+        state.arms[arm.name] = Arm(arm.name, arm.version, ports)
         return
     elif kind == "drained":
         state.draining.pop(entry["arm"], None)
@@ -162,13 +181,18 @@ def _apply(state: ModelState, entry: dict[str, Any]) -> None:
     if kind == "starting":
         rollout.arm = entry["arm"]
         state.draining.pop(entry["arm"], None)
-        state.arms.setdefault(entry["arm"], Arm(entry["arm"], rollout.version, entry["port"]))
+        if "ports" in entry:
+            state.arms[entry["arm"]] = Arm(entry["arm"], rollout.version, tuple(entry["ports"]))
+        else:  # written before arms had several servers
+            state.arms.setdefault(entry["arm"], Arm(entry["arm"], rollout.version, (entry["port"],)))
         state.weights.setdefault(entry["arm"], 0)
     elif kind == "smoked":
         rollout.smoke = entry["evidence"]
     elif kind in ("stepped", "switched"):
         state.weights = dict(entry["weights"])
         rollout.step, rollout.step_elapsed_s = entry.get("step"), rollout.elapsed_s
+        if rollout.plan["strategy"] == "rolling":
+            _roll(state, rollout)
     elif kind == "aliased":
         state.champion = rollout.version
     elif kind == "completed":
@@ -178,18 +202,37 @@ def _apply(state: ModelState, entry: dict[str, Any]) -> None:
         if rollout.arm is not None and state.weights.get(rollout.arm) and state.stable != rollout.arm:
             state.draining[rollout.arm] = ident
             state.weights = {**dict.fromkeys(state.weights, 0), **({state.stable: 100} if state.stable else {})}
+        if rollout.stable_ports and state.stable is not None:
+            state.arms[state.stable] = replace(state.arms[state.stable], ports=rollout.stable_ports)
         state.current = None
         _keep(state)
     elif kind not in ("submitted", "ready", "shadowing"):
         raise ValueError(f"unknown type of entry {kind!r} in the log of {state.model}")
 
 
+def _roll(state: ModelState, rollout: Rollout) -> None:
+    """A step of a rolling release: the server that was joining answers, and stable gives up as large a share of its."""
+    if rollout.arm is None or state.stable in (None, rollout.arm):
+        return
+    assert state.stable is not None
+    if rollout.joining is not None:
+        new = state.arms[rollout.arm]
+        state.arms[new.name] = replace(new, ports=(*new.ports, rollout.joining))
+        rollout.joining = None
+    stable = state.arms[state.stable]
+    rollout.stable_ports = rollout.stable_ports or stable.ports
+    left = round(len(rollout.stable_ports) * state.weights[stable.name] / 100)
+    state.arms[stable.name] = replace(stable, ports=rollout.stable_ports[: max(1, left)])
+
+
 def _complete(state: ModelState, rollout: Rollout, entry: dict[str, Any]) -> None:
     rollout.record = entry["record"]
+    # A rolling release is made where there is no room for both versions' servers.
+    keep = rollout.plan["keep_previous"] and rollout.plan["strategy"] != "rolling"
     if rollout.arm != state.stable:
-        if state.stable is not None and not rollout.plan["keep_previous"]:
+        if state.stable is not None and not keep:
             state.draining[state.stable] = rollout.id
-        state.previous = state.stable if rollout.plan["keep_previous"] else None
+        state.previous = state.stable if keep else None
         state.stable = rollout.arm
     state.current = None
     _keep(state)
@@ -198,6 +241,8 @@ def _complete(state: ModelState, rollout: Rollout, entry: dict[str, Any]) -> Non
 def _remark(rollout: Rollout, kind: str, entry: dict[str, Any]) -> None:
     if kind == "baselined":
         rollout.baseline = entry["baseline"]
+    elif kind == "grown":
+        rollout.joining = entry["port"]
     elif kind in ("held", "paused"):
         rollout.stopped = f"{kind}: {entry['reason']}"
     elif kind == "resumed":

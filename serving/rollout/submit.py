@@ -12,7 +12,7 @@ from typing import Any
 
 from serving.errors import ClearwayError
 from serving.rollout.log import RolloutLog
-from serving.rollout.plan import CARRIED_OUT, ReleasePlan
+from serving.rollout.plan import ReleasePlan
 from serving.settings import Settings, get_settings
 
 FOLDER = "submitted"
@@ -31,14 +31,8 @@ def submit(plan: ReleasePlan, settings: Settings | None = None, rollout_id: str 
         rollout_id: an id of the caller's own; submitting it again has no second effect, whatever became of the first.
 
     Raises:
-        ClearwayError: the controller does not know the strategy, or the id is not letters, digits, '.', '_' or '-'.
+        ClearwayError: the id is not letters, digits, '.', '_' or '-'.
     """
-    if plan.strategy not in CARRIED_OUT:
-        raise ClearwayError(
-            f"model {plan.model}: the controller does not carry out strategy {plan.strategy!r}.",
-            untouched="every running version; the plan was not submitted.",
-            todo=f"use {', '.join(CARRIED_OUT[:-1])} or {CARRIED_OUT[-1]}.",
-        )
     ident = rollout_id or f"{plan.model}-v{plan.version}-{uuid.uuid4().hex[:8]}"
     if not IDENT.match(ident):
         raise ClearwayError(f"rollout id {ident!r}: expected letters, digits, '.', '_' or '-', at most 128")

@@ -9,13 +9,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from serving.routing.router import ARM_HEADER, DRAW_HEADER, SPLIT_HEADER
+from serving.routing.router import ARM_HEADER, DRAW_HEADER, NOT_READY_HEADER, SPLIT_HEADER
 
 CDS_FILE, RDS_FILE = "clusters.json", "routes.json"
 STAT_PREFIX, ROUTES = "models", "models"
 REQUEST_TIMEOUT = "30s"
 # A language model streams for minutes; what may not happen is silence.
 STREAM_PATH, SILENCE_TIMEOUT = "v1/", "120s"
+HEALTH_PATH = "/health"
 # The model servers keep idle connections longer, so the router is always the one that closes.
 UPSTREAM_IDLE = "60s"
 _TYPE = "type.googleapis.com/envoy"
@@ -89,21 +90,39 @@ def _is_address(host: str) -> bool:
     return True
 
 
+_READY_ONLY = {
+    "health_checks": [
+        {
+            "timeout": "1s",
+            "interval": "1s",
+            "no_traffic_interval": "1s",
+            "healthy_threshold": 1,
+            "unhealthy_threshold": 1,
+            "http_health_check": {"path": HEALTH_PATH},
+        }
+    ],
+    "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+}
+
+
 def clusters(arms: Mapping[str, str]) -> dict[str, Any]:
-    """CDS response: one cluster an arm."""
+    """CDS response: one cluster an arm, of one or more servers (``host:port``, joined by commas).
+
+    Of several servers those that are not ready are left out. One alone is asked whatever it says of itself: there is no
+    other, and its own words are better than the router's.
+    """
     found = []
-    for arm, address in sorted(arms.items()):
-        host, _, port = address.rpartition(":")
+    for arm, addresses in sorted(arms.items()):
+        servers = [(host, int(port)) for host, _, port in (a.rpartition(":") for a in addresses.split(","))]
+        endpoints = [{"endpoint": {"address": _address(host, port)}} for host, port in servers]
         found.append(
             {
                 "@type": f"{_TYPE}.config.cluster.v3.Cluster",
                 "name": arm,
-                "type": "STATIC" if _is_address(host) else "STRICT_DNS",
+                "type": "STATIC" if all(_is_address(host) for host, _ in servers) else "STRICT_DNS",
                 "connect_timeout": "1s",
-                "load_assignment": {
-                    "cluster_name": arm,
-                    "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(host, int(port))}}]}],
-                },
+                "load_assignment": {"cluster_name": arm, "endpoints": [{"lb_endpoints": endpoints}]},
+                **(_READY_ONLY if len(servers) > 1 else {}),
                 "typed_extension_protocol_options": {
                     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                         "@type": f"{_TYPE}.extensions.upstreams.http.v3.HttpProtocolOptions",
@@ -135,8 +154,22 @@ def _action(target: Mapping[str, Any], streams: bool = False) -> dict[str, Any]:
         **target,
         "prefix_rewrite": f"/{STREAM_PATH}" if streams else "/",
         **limits,
-        # A POST that reached an arm is never sent twice; one that could not connect was not sent at all.
-        "retry_policy": {"retry_on": "connect-failure", "num_retries": 2},
+        # A POST that a server may have begun is never sent twice: only what did not reach one, or what one refused
+        # because it is not ready yet.
+        "retry_policy": {
+            "retry_on": "connect-failure,reset-before-request,retriable-headers",
+            "retriable_headers": [{"name": NOT_READY_HEADER, "present_match": True}],
+            "num_retries": 2,
+            "host_selection_retry_max_attempts": 3,
+            "retry_host_predicate": [
+                {
+                    "name": "envoy.retry_host_predicates.previous_hosts",
+                    "typed_config": {
+                        "@type": f"{_TYPE}.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+                    },
+                }
+            ],
+        },
     }
 
 

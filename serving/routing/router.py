@@ -13,6 +13,8 @@ ARM_HEADER = "x-clearway-arm"
 DRAW_HEADER = "x-clearway-draw"
 # On answers: the arm that was drawn (``ARM_HEADER``), and the split by which, as ``<rollout>:<percent>``.
 SPLIT_HEADER = "x-clearway-split"
+# On the refusal of a server that has not begun to answer: another server of the arm may be asked.
+NOT_READY_HEADER = "x-clearway-not-ready"
 
 
 class RoutingError(ClearwayError):
@@ -27,7 +29,10 @@ class Router(Protocol):
     """
 
     def set_arms(self, arms: Mapping[str, str]) -> None:
-        """All arms there are, each with its ``host:port``. An arm that weights still name cannot be left out."""
+        """All arms there are, each with the ``host:port`` of its servers, joined by commas.
+
+        An arm that weights still name cannot be left out.
+        """
 
     def set_weights(
         self,

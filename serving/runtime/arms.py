@@ -17,20 +17,26 @@ def arm_name(model: str, version: str) -> str:
     return f"{model}-v{version}"
 
 
+def server_name(arm: str, replica: int) -> str:
+    """The name of one of an arm's servers; the first has the arm's own."""
+    return arm if replica == 0 else f"{arm}.{replica}"
+
+
 class LocalArms:
     """Starts and stops servers on this machine."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
 
-    def ensure(self, arm: str, model: str, version: str, port: int) -> None:
-        """Have the arm run on ``port``; nothing happens when it does."""
+    def ensure(self, arm: str, model: str, version: str, port: int, replica: int = 0) -> None:
+        """Have one of the arm's servers run on ``port``; nothing happens when it does."""
         llm = is_llm(cache_folder(model, version, self._supervisor.settings))
-        server = LLM_SERVER if llm else TABULAR_SERVER
+        module = LLM_SERVER if llm else TABULAR_SERVER
+        named = ("--arm", arm, *(("--replica", str(replica)) if replica else ()))
         self._supervisor.add_program(
             Program(
-                name=PREFIX + arm,
-                command=python(server, "--model", model, "--version", version, "--port", str(port), "--arm", arm),
+                name=PREFIX + server_name(arm, replica),
+                command=python(module, "--model", model, "--version", version, "--port", str(port), *named),
                 environment=clearway_environment(self._supervisor.settings),
                 priority=300,
                 # A language model's server ends the answers that it has begun, if its workers are left to it.
@@ -40,14 +46,14 @@ class LocalArms:
         )
 
     def running(self) -> set[str]:
-        """Names of the arms that have a program, in whatever state."""
+        """Names of the servers that have a program, in whatever state."""
         return {name.removeprefix(PREFIX) for name in self._supervisor.status() if name.startswith(PREFIX)}
 
-    def alive(self, arm: str) -> bool:
-        """Whether the arm's process runs."""
-        status = self._supervisor.status().get(PREFIX + arm)
+    def alive(self, server: str) -> bool:
+        """Whether the server's process runs."""
+        status = self._supervisor.status().get(PREFIX + server)
         return status is not None and status.pid is not None
 
-    def remove(self, arm: str) -> None:
-        """Stop the arm and forget it."""
-        self._supervisor.remove_program(PREFIX + arm)
+    def remove(self, server: str) -> bool:
+        """Have the server end what it has begun, stop and be forgotten; whether it is gone. Waits for nothing."""
+        return self._supervisor.retire_program(PREFIX + server)

@@ -236,6 +236,20 @@ class Supervisor:
                 self._stop_group(name)
             self._file(name).unlink(missing_ok=True)
 
+    def retire_program(self, name: str) -> bool:
+        """Have a program stop and be forgotten, without waiting for it: call again until it is gone, which it says."""
+        with self._locked():
+            status = self.status().get(name)
+            if status is not None and status.state in ("RUNNING", "STARTING", "BACKOFF"):
+                self._rpc().stopProcessGroup(name, False)
+                return False
+            if status is not None and status.state == "STOPPING":
+                return False
+            if status is not None:
+                self._rpc().removeProcessGroup(name)
+            self._file(name).unlink(missing_ok=True)
+            return True
+
     def restart_program(self, name: str) -> None:
         """Stop a program and start it again."""
         with self._locked():

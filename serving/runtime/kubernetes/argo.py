@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from serving.errors import DeclarationError
-from serving.rollout.plan import ReleasePlan, Step
+from serving.rollout.plan import ReleasePlan, Step, rolling_weights
 from serving.runtime.kubernetes import deployment as parts
 from serving.runtime.kubernetes import queries, routes
 from serving.runtime.kubernetes.deployed import Deployed, Object, Rendered, metadata, object_name, record
@@ -33,7 +33,7 @@ def gated_steps(plan: ReleasePlan, deployed: Deployed) -> tuple[tuple[Step, int]
     """Steps below 100 with the requests that the new version has answered, all in all, before each may end."""
     if plan.strategy == "rolling":
         count = parts.replicas(plan, deployed)
-        steps = tuple(Step(weight=round(100 * done / count)) for done in range(1, count))
+        steps = tuple(Step(weight=weight) for weight in rolling_weights(count)[:-1])
     else:
         steps = plan.steps[:-1]
     found, sofar = [], 0

@@ -19,7 +19,7 @@ from fastapi import FastAPI, Request, Response
 
 from serving.models import server
 from serving.rollout.observations import MEASURES_HEADER
-from serving.runtime.arms import PREFIX, LocalArms
+from serving.runtime.arms import PREFIX, LocalArms, server_name
 from serving.runtime.program import Program, clearway_environment, python
 from serving.runtime.supervisor import Supervisor
 from serving.settings import get_settings
@@ -32,12 +32,23 @@ class FaultyArms(LocalArms):
         super().__init__(supervisor)
         self._supervisor = supervisor
 
-    def ensure(self, arm: str, model: str, version: str, port: int) -> None:
+    def ensure(self, arm: str, model: str, version: str, port: int, replica: int = 0) -> None:
         faults = self._supervisor.settings.home / "faults" / f"{arm}.json"
-        arguments = ("--model", model, "--version", version, "--port", str(port), "--arm", arm)
+        arguments = (
+            "--model",
+            model,
+            "--version",
+            version,
+            "--port",
+            str(port),
+            "--arm",
+            arm,
+            "--replica",
+            str(replica),
+        )
         self._supervisor.add_program(
             Program(
-                name=PREFIX + arm,
+                name=PREFIX + server_name(arm, replica),
                 command=python("tests.serving.rollout.faulty", str(faults), *arguments),
                 environment=clearway_environment(self._supervisor.settings),
                 priority=300,

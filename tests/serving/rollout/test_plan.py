@@ -28,6 +28,10 @@ def test_a_declared_file_and_values_of_the_moment_make_a_plan(tmp_path: Path) ->
         ("model: wilting\nstrategy: canary\nsteps: [95, 100]", "at most 90"),
         ("model: wilting\nsteps: [{weight: 5, seconds: 3}, 100]", "steps.0.seconds: Extra inputs are not permitted"),
         ("model: wilting\nstrategy: rolling", "replicas: rolling replaces at least 2 servers"),
+        (
+            "model: wilting\nstrategy: rolling\nreplicas: 4\nsteps: [50, 100]",
+            "a rolling release of 4 replicas has the weights [25, 50, 75, 100], found [50, 100]",
+        ),
         ("model: wilting\ngates: {errors: {rollback_margin: 0.1}}", "gates.errors: Value error, promote_margin 0.01"),
         ("model: wilting\ngates: {latency: [{}, {}]}", "declared twice: latency_p95"),
         (
@@ -65,6 +69,11 @@ def test_steps_may_be_bare_weights_and_every_field_has_a_description() -> None:
     plan = ReleasePlan(model="wilting", version="1", strategy="canary", steps=[20, {"weight": 100}])  # type: ignore[arg-type]
     assert [(s.weight, s.min_seconds, s.min_requests) for s in plan.steps] == [(20, 30, 20), (100, 30, 20)]
     assert [s.weight for s in ReleasePlan(model="wilting", version="1").steps] == [5, 10, 25, 50, 100]
+
+
+def test_a_rolling_release_has_a_step_a_server() -> None:
+    plan = ReleasePlan(model="wilting", version="1", strategy="rolling", replicas=3)
+    assert [s.weight for s in plan.steps] == [33, 67, 100]
 
 
 def test_gates_share_one_alpha() -> None:

@@ -39,7 +39,7 @@ def test_three_releases_keep_one_generation() -> None:
     log = [*release("1", 1), *release("2", 2, others=["m-v1"]), *release("3", 3, others=["m-v1", "m-v2"])]
     state = fold("m", log)
     assert (state.stable, state.previous, state.champion, state.running) == ("m-v3", "m-v2", "3", None)
-    assert state.arms == {"m-v2": Arm("m-v2", "2", 2), "m-v3": Arm("m-v3", "3", 3)}
+    assert state.arms == {"m-v2": Arm("m-v2", "2", (2,)), "m-v3": Arm("m-v3", "3", (3,))}
     assert state.weights == {"m-v2": 0, "m-v3": 100}
     assert [rollout.phase for rollout in state.rollouts.values()] == ["completed"] * 3
 
@@ -133,3 +133,47 @@ def test_an_arm_that_moved_has_its_new_port_and_an_unknown_entry_is_refused() ->
     assert state.arms["m-v1"].port == 7
     with pytest.raises(ValueError, match="unknown type of entry 'teleported'"):
         fold("m", [*log, {"type": "teleported", "rollout": "r1"}])
+
+
+def rolling(*entries: dict[str, object]) -> list[dict[str, object]]:
+    """Version 1 has three servers, version 2 rolls over it, then what is given."""
+    log = release("1", 1)
+    log[1] = {"type": "starting", "rollout": "r1", "arm": "m-v1", "ports": [1, 2, 3]}
+    plan = ReleasePlan(model="m", version="2", strategy="rolling", replicas=3).model_dump(mode="json")
+    begun: list[dict[str, object]] = [
+        {"type": "submitted", "plan": plan},
+        {"type": "starting", "arm": "m-v2", "ports": [11]},
+        {"type": "ready"},
+        {"type": "smoked", "evidence": {"passed": True}},
+        {"type": "stepped", "step": 0, "weights": {"m-v1": 67, "m-v2": 33}, "elapsed_s": 0.0},
+    ]
+    return [*log, *({"rollout": "r2", "at": "-", **e} for e in (*begun, *entries))]
+
+
+GROWN = {"type": "grown", "port": 12, "elapsed_s": 5.0}
+
+
+def test_a_rolling_release_replaces_one_server_a_step_and_runs_one_more_than_before() -> None:
+    state = fold("m", rolling())
+    assert state.servers == {"m-v1": (1, 2), "m-v2": (11,)}
+    state = fold("m", rolling(GROWN))
+    assert state.servers == {"m-v1": (1, 2), "m-v2": (11, 12)}
+    assert state.arms["m-v2"].ports == (11,), "what is joining gets no request"
+    second = {"type": "stepped", "step": 1, "weights": {"m-v1": 33, "m-v2": 67}, "elapsed_s": 9.0}
+    third = {"type": "grown", "port": 13, "elapsed_s": 12.0}
+    last = {"type": "switched", "step": 2, "weights": {"m-v1": 0, "m-v2": 100}, "elapsed_s": 15.0}
+    state = fold("m", rolling(GROWN, second))
+    assert state.servers == {"m-v1": (1,), "m-v2": (11, 12)}
+    state = fold("m", rolling(GROWN, second, third, last))
+    assert state.servers == {"m-v1": (1,), "m-v2": (11, 12, 13)}
+    ended = [{"type": "aliased", "version": "2"}, {"type": "completed", "record": {}}]
+    state = fold("m", rolling(GROWN, second, third, last, *ended))
+    assert (state.stable, state.previous, state.draining) == ("m-v2", None, {"m-v1": "r2"})
+
+
+@pytest.mark.parametrize("grown", [[], [GROWN]])
+def test_a_rolling_release_that_is_rolled_back_gives_stable_all_its_servers_back(grown: list[Entry]) -> None:
+    ended = {"type": "rolled_back", "reason": "errors", "record": {}, "elapsed_s": 9.0}
+    state = fold("m", rolling(*grown, ended))
+    assert state.servers == {"m-v1": (1, 2, 3), "m-v2": (11,)}
+    assert (state.weights, state.draining) == ({"m-v1": 100, "m-v2": 0}, {"m-v2": "r2"})

@@ -48,11 +48,3 @@ def test_bad_ids_unknown_rollouts_and_slow_ones_are_told(tmp_path: Path) -> None
     submit(PLAN, settings, "slow")
     with pytest.raises(ClearwayError, match="still queued"):
         wait_for("m", "slow", 0.1, settings, poll_s=0.05)
-
-
-def test_a_strategy_that_is_not_carried_out_is_refused_by_name(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path)
-    with pytest.raises(ClearwayError, match="does not carry out strategy 'rolling'") as caught:
-        submit(ReleasePlan(model="m", version="1", strategy="rolling", replicas=2), settings)
-    assert caught.value.todo == "use blue_green, canary, ab or shadow."
-    assert waiting(settings) == []

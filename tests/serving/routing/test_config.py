@@ -27,7 +27,7 @@ def test_arms_with_weight_share_traffic_and_all_arms_can_be_addressed() -> None:
     ]
     assert [(arm["name"], arm["weight"]) for arm in split] == [("m-v1", 90), ("m-v2", 10)]
     retries = {r["route"]["retry_policy"]["retry_on"] for r in routes if "route" in r}
-    assert retries == {"connect-failure"}
+    assert retries == {"connect-failure,reset-before-request,retriable-headers"}
 
 
 def test_without_weight_a_model_answers_503_and_without_model_404() -> None:
@@ -75,3 +75,13 @@ def test_streams_have_no_time_limit_but_may_not_be_silent() -> None:
     assert (stream["timeout"], stream["idle_timeout"], stream["prefix_rewrite"]) == ("0s", "120s", "/v1/")
     everything = config.routes({"m": {"m-v1": 100}})["resources"][0]["virtual_hosts"][0]["routes"]
     assert everything.index(streams[0]) < everything.index(plain[0]), "the longer prefix is looked at first"
+
+
+def test_of_several_servers_only_the_ready_ones_are_asked_and_one_alone_always() -> None:
+    one, two = config.clusters({"a": "127.0.0.1:1", "b": "127.0.0.1:2,127.0.0.1:3"})["resources"]
+    assert "health_checks" not in one
+    (check,) = two["health_checks"]
+    assert check["http_health_check"]["path"] == "/health"
+    (group,) = two["load_assignment"]["endpoints"]
+    ports = [e["endpoint"]["address"]["socket_address"]["port_value"] for e in group["lb_endpoints"]]
+    assert ports == [2, 3]
