@@ -81,6 +81,12 @@ class Answer:
             return None
         return (self.last - self.first) * 1000 / (self.completion_tokens - 1)
 
+    @property
+    def whole(self) -> str:
+        """All that was said, calls of tools included."""
+        calls = (f"{name}{''.join(parts)}" for _, (name, parts) in sorted(self.arguments.items()))
+        return "\n".join(["".join(self.text), *calls])
+
     def refusal(self, phrases: Sequence[str]) -> bool:
         """Whether the model declined: it says so by the protocol, was filtered, or begins with a declared phrase."""
         if self.refused_in_words or self.finish_reason == "content_filter":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +39,8 @@ class Exchange:
     at: float = field(default_factory=time.time)
     started: float = field(default_factory=time.perf_counter)
     finished: bool = False
+    # The answer once it is given, None of one that is not whole: what a shadow's is compared with.
+    answered: asyncio.Future[Answer | None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
     def streamed(self) -> bool:
@@ -67,6 +70,11 @@ class Exchange:
         arm, split = (opened.arm, opened.split) if opened else (None, None)
         attempt = 2 if self.fallback_from else 1
         self.recorder.take(self._record(arm, split, self.status, self.error, answer, attempt))
+        self._tell(answer if self.status == 200 else None)
+
+    def _tell(self, answer: Answer | None) -> None:
+        if not self.answered.done():
+            self.answered.set_result(answer)
 
     def failed(self, failed: Failed) -> None:
         """Record that nobody answered."""
@@ -75,6 +83,7 @@ class Exchange:
         self.recorder.metrics.running.labels(self.model).dec()
         attempt = 2 if self.fallback_from else 1
         self.recorder.take(self._record(failed.arm, failed.split, failed.status, failed.reason, None, attempt))
+        self._tell(None)
 
     def _record(
         self, arm: str | None, split: str | None, status: int, error: str | None, answer: Answer | None, attempt: int

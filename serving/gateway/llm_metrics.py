@@ -39,6 +39,7 @@ class LLMMetrics:
         self.judged = counter("judged", "Answers that had to have a form, by whether they had it.", "arm", "valid")
         self.cost = counter("cost", "Cost by the version's prices.", "arm")
         self.fallbacks = counter("fallbacks", "Requests that stable answered for another arm, by why.", "arm", "reason")
+        self.copies = counter("copies", "Copies that a shadow was asked, by what it answered.", "arm", "code")
         self.limited = counter("limited", "Requests refused with 429, by limit.", "reason")
         self.unrecorded = counter("unrecorded", "Records lost to a full or failing disk.")
         self.running = Gauge(

@@ -21,6 +21,7 @@ from serving.gateway.limits import Limits
 from serving.gateway.llm_exchange import Exchange
 from serving.gateway.llm_metrics import LLMMetrics, Recorder, measures
 from serving.gateway.llm_models import ServedModels
+from serving.gateway.llm_shadow import Shadows
 from serving.gateway.llm_stream import DONE, BrokenStream, ClosingStream, content, error_event, only_usage
 from serving.gateway.llm_upstream import Failed, Opened, Upstream, message_of
 from serving.llm.spec import LLMSpec
@@ -46,8 +47,10 @@ class LLMGateway:
         self.recorder = Recorder(gateway.settings, LLMMetrics(gateway.metrics.registry))
         self.recorder.observers.append(self._observe)
         self._upstream = Upstream(gateway.settings)
+        self._shadows = Shadows(self._upstream, self.models, self.recorder.metrics)
 
     async def close(self) -> None:
+        await self._shadows.close()
         await self._upstream.close()
         self.recorder.close()
 
@@ -121,6 +124,7 @@ class LLMGateway:
         forwarder = self._gateway.forwarder
         exchange.user = forwarder.user_of(exchange.model, request)
         headers |= forwarder.draw(exchange.model, exchange.user)
+        self._shadows.begin(exchange, route(exchange.kind), forwarder.observations)
         try:
             opened = await self._open(exchange, sent, headers)
         except Failed as failed:
@@ -145,8 +149,7 @@ class LLMGateway:
 
     async def _open(self, exchange: Exchange, body: dict[str, Any], headers: dict[str, str]) -> Opened:
         """The first attempt that begins to answer: of the arm that the router draws, else of stable."""
-        path, spec, stable = f"/v1/{exchange.kind}", exchange.served.spec, exchange.served.stable
-        path = path.replace("chat.", "chat/")
+        path, spec, stable = route(exchange.kind), exchange.served.spec, exchange.served.stable
         try:
             return await self._upstream.attempt(exchange.model, path, body, headers, spec)
         except Failed as failed:
@@ -192,6 +195,11 @@ class LLMGateway:
             exchange.ended(502, "arm_died")
             message = f"the answer of model {exchange.model} is incomplete: {error or type(error).__name__}"
             yield error_event("arm_died", message, exchange.ident)
+
+
+def route(kind: str) -> str:
+    """The path of a kind of request at the server."""
+    return f"/v1/{kind.replace('chat.', 'chat/')}"
 
 
 def largest_cost(body: dict[str, Any], size: int, spec: LLMSpec) -> int:

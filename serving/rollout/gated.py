@@ -79,9 +79,10 @@ class Gated:
         for state, rollout in shadows:
             evaluation, tail = self._shadow(state, rollout)
             evaluation.take(tail.read())
+            evaluation.compare([o for o in observations if isinstance(o, Observation) and o.rollout == rollout.id])
         for ident in set(self._shadows) - {r.id for _, r in shadows}:
             del self._shadows[ident]
-        if not running and time.monotonic() - self._pruned > PRUNE_SECONDS:
+        if not running and not shadows and time.monotonic() - self._pruned > PRUNE_SECONDS:
             # Never during a rollout: a controller that starts anew reads it from its beginning.
             self._pruned = time.monotonic()
             prune(self._settings, KEEP_SECONDS)

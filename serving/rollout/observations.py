@@ -72,6 +72,8 @@ def parse_split(header: str | None) -> tuple[str | None, int | None]:
 
 # On answers of a server: what it measured itself, as ``name=number`` joined by commas.
 MEASURES_HEADER = "x-clearway-measures"
+# Of the answers of two language models to one request, 0 (the same words) to 1 (none in common).
+DIFFERENCE = "difference"
 
 
 def parse_measures(header: str | None) -> dict[str, float]:

@@ -61,7 +61,11 @@ class Shadow(BaseModel):
 
     percent: int = Field(default=100, ge=1, le=100, description="percent of requests that are copied")
     min_pairs: int = Field(default=200, ge=1, description="answers compared by request id before a decision")
-    tolerance: float = Field(default=0.1, ge=0, description="two scores that differ by at most this agree")
+    tolerance: float = Field(
+        default=0.1,
+        ge=0,
+        description="two scores that differ by at most this agree; of texts, the share of words that may differ",
+    )
     min_agreement: float = Field(default=0.95, gt=0, le=1, description="share of pairs that must agree")
 
 

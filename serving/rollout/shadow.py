@@ -1,4 +1,8 @@
-"""Compares a shadow's answers with stable's, pair by pair, from the events that both servers record."""
+"""Compares a shadow's answers with stable's, pair by pair.
+
+Of tabular models both servers record what they answered, by request id. Of language models the gateway asks both and
+records how far the two texts are apart.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from serving.events.tail import SegmentTail
 from serving.rollout.decide import Decision
 from serving.rollout.evaluate import GateLook, Look
 from serving.rollout.evidence import PairEvidence
+from serving.rollout.observations import DIFFERENCE, Observation
 from serving.rollout.plan import ReleasePlan
 from serving.settings import Settings
 
@@ -89,6 +94,14 @@ class ShadowEvaluation:
         self.pairs += len(outcomes)
         self._evidence.update(np.array(outcomes))
 
+    def compare(self, found: Sequence[Observation]) -> None:
+        """Take pairs that the gateway compared; a copy that was not answered is as far apart as can be."""
+        apart = [o.measures[DIFFERENCE] for o in found if DIFFERENCE in o.measures and o.at >= self.since]
+        outcomes = np.array([float(d > self.plan.shadow.tolerance) for d in apart])
+        self.disagreed += int(outcomes.sum())
+        self.pairs += len(apart)
+        self._evidence.update(outcomes)
+
     def _drop_lost(self) -> int:
         lost = [i for i, a in self._stable.items() if self._now - a.at > LOST_SECONDS]
         for ident in lost:
@@ -109,6 +122,8 @@ def decide(plan: ReleasePlan, elapsed_s: float, stopped: str | None, look: Look)
     allowed = 1 - plan.shadow.min_agreement
     share = "none" if gate.new is None else f"{gate.new:.2%}"
     said = f"{share} of {look.new_count} pairs disagree, {allowed:.2%} may"
+    if not look.new_count:
+        said = "no pair of answers to compare; of a language model only requests with temperature 0 are copied"
     if look.combined >= limit:
         return Decision("roll_back", f"gate {GATE}: {said}; evidence {look.combined:.3g}, limit {limit:.3g}")
     if stopped is not None:

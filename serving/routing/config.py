@@ -195,7 +195,7 @@ def _model_routes(
         if drawn:
             by_user = {"header_name": DRAW_HEADER} if sticky else {}
             target: dict[str, Any] = {"weighted_clusters": {"clusters": drawn, **by_user}}
-            if mirror is not None:
+            if mirror is not None and not streams:  # of language models the gateway asks both, to compare them
                 share = {"default_value": {"numerator": mirror[1], "denominator": "HUNDRED"}}
                 target["request_mirror_policies"] = [{"cluster": mirror[0], "runtime_fraction": share}]
             found.append({"match": prefix, "route": _action(target, streams)})

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from serving.rollout.evidence import PairEvidence
+from serving.rollout.observations import Observation
 from serving.rollout.plan import ReleasePlan, parse_plan
 from serving.rollout.shadow import LOST_SECONDS, Answer, ShadowEvaluation, _parse, decide
 
@@ -36,6 +37,15 @@ def test_a_copy_that_was_not_answered_disagrees_unless_only_some_are_copied() ->
         evaluation.take([answer(2, NEW, 0.5, at=100.1 + LOST_SECONDS + 1)])
     assert (everything.pairs, everything.lost) == (1, 1)
     assert (some.pairs, some.lost) == (0, 0)
+
+
+def test_texts_that_the_gateway_compared_count_by_their_difference() -> None:
+    evaluation = ShadowEvaluation(plan(tolerance=0.1), NEW, since=100.0)
+    assert "only requests with temperature 0 are copied" in decide(evaluation.plan, 5, None, evaluation.look()).why
+    pairs = [(99.0, 1.0), (101.0, 0.0), (102.0, 0.1), (103.0, 0.2), (104.0, 1.0)]
+    evaluation.compare([Observation(at, f"r-{at}", "m", NEW, 200, "r", None, {"difference": d}) for at, d in pairs])
+    evaluation.compare([Observation(105.0, "r-105", "m", NEW, 200, "r", None, {"latency_ms": 3})])
+    assert (evaluation.pairs, evaluation.disagreed) == (4, 2)
 
 
 def test_batches_do_not_matter() -> None:
