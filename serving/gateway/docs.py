@@ -41,6 +41,7 @@ PREDICTION = {
             "prediction_time": "2024-06-01T10:30:00Z",
             "feature_times": {"a_view": "2024-05-31T21:00:00Z"},
             "missing_features": [],
+            "input_skew": 0.0,
         }
     ],
 }

@@ -18,16 +18,20 @@ from fastapi import Request
 
 from serving.errors import ClearwayError
 from serving.gateway.answers import ID_HEADER, Refusal
+from serving.models import registry
+from serving.models.spec import SPEC_FILE, read_spec
+from serving.rollout.log import RolloutLog
 from serving.rollout.observations import MEASURES_HEADER, Observation, ObservationWriter, parse_measures, parse_split
 from serving.rollout.read import read_state
+from serving.rollout.state import ModelState
 from serving.routing.envoy import STATE_FILE
-from serving.routing.router import ARM_HEADER, DRAW_HEADER, SPLIT_HEADER
+from serving.routing.router import ARM_HEADER, DRAW_HEADER, NEW_FIELDS_HEADER, SPLIT_HEADER
 from serving.settings import Settings
 
 CONNECT_SECONDS, ANSWER_SECONDS = 2.0, 35.0
 # The router keeps idle connections for an hour, so the gateway is always the one that closes.
 KEEPALIVE_SECONDS = 60.0
-MODELS_SECONDS, STABLE_SECONDS = 0.25, 1.0
+MODELS_SECONDS, RELEASE_SECONDS = 0.25, 1.0
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Forwarder:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._state = settings.routing / STATE_FILE
-        self._stables: dict[str, tuple[float, str | None]] = {}
+        self._releases: dict[str, tuple[float, tuple[int, int] | None, str | None, dict[str, str]]] = {}
         self.fallbacks: Callable[[str, str, int], None] = lambda model, arm, status: None
         self._models: tuple[float, list[str]] = (float("-inf"), [])
         self._sticky: dict[str, dict[str, str]] = {}
@@ -120,14 +124,13 @@ class Forwarder:
         Raises:
             Refusal: the arm refused, or nobody could answer.
         """
-        headers = {ID_HEADER: ident, "x-clearway-caller": caller}
+        stable, new_fields = self._release(model)
+        headers = {ID_HEADER: ident, "x-clearway-caller": caller, **new_fields}
         answer = await self._ask(model, body, {**headers, **self.draw(model, user)}, user)
-        if answer.status != 200 and answer.tried:
+        if answer.status != 200 and answer.tried and stable not in (None, answer.arm):
             # What the new version refuses or fails at, stable may answer: users are not the ones to pay for a trial.
-            stable = self._stable(model)
-            if stable is not None and stable != answer.arm:
-                self.fallbacks(model, str(answer.arm), answer.status)
-                answer = await self._ask(model, body, {**headers, ARM_HEADER: stable}, None)
+            self.fallbacks(model, str(answer.arm), answer.status)
+            answer = await self._ask(model, body, {**headers, ARM_HEADER: str(stable)}, None)
         if answer.status == 200:
             return answer.content
         raise refusal_of(model, answer.status, answer.content)
@@ -154,16 +157,21 @@ class Forwarder:
             drawn and SPLIT_HEADER in response.headers and response.status != 504,  # who waited for long waits no more
         )
 
-    def _stable(self, model: str) -> str | None:
-        """The stable arm, as of a second ago."""
-        read_at, arm = self._stables.get(model, (float("-inf"), None))
-        if time.monotonic() - read_at > STABLE_SECONDS:
+    def _release(self, model: str) -> tuple[str | None, dict[str, str]]:
+        """The stable arm, and the header that names the fields it is to pass over; as of a second ago."""
+        looked_at, mark, arm, header = self._releases.get(model, (float("-inf"), None, None, {}))
+        if time.monotonic() - looked_at > RELEASE_SECONDS:
             try:
-                arm = read_state(model, self._settings).stable
-            except ClearwayError:
-                arm = None
-            self._stables[model] = (time.monotonic(), arm)
-        return arm
+                stat = RolloutLog(model, self._settings).path.stat()
+                if mark != (stat.st_size, stat.st_mtime_ns):
+                    mark = (stat.st_size, stat.st_mtime_ns)
+                    state = read_state(model, self._settings)
+                    arm, new = state.stable, new_fields(state, self._settings)
+                    header = {NEW_FIELDS_HEADER: ",".join(new)} if new else {}
+            except (ClearwayError, OSError):
+                mark, arm, header = None, None, {}
+            self._releases[model] = (time.monotonic(), mark, arm, header)
+        return arm, header
 
     def _observe(
         self, model: str, ident: str, response: aiohttp.ClientResponse, at: float, latency_ms: float, user: str | None
@@ -179,6 +187,18 @@ class Forwarder:
             "refused": float(400 <= response.status < 500),
         }
         self.observations.write(Observation(at, ident, model, arm, response.status, rollout, percent, measures, user))
+
+
+def new_fields(state: ModelState, settings: Settings) -> list[str]:
+    """Request fields of the version that is being tried which the stable one does not know."""
+    rollout, stable = state.running, state.arms.get(state.stable or "")
+    if rollout is None or not rollout.gated or stable is None:
+        return []
+    folders = [registry.cache_folder(state.model, v, settings) for v in (rollout.version, stable.version)]
+    if not all((folder / SPEC_FILE).exists() for folder in folders):
+        return []
+    tried, known = ({field.name for field in read_spec(folder).request} for folder in folders)
+    return sorted(tried - known)
 
 
 def refusal_of(model: str, status: int, content: bytes) -> Refusal:

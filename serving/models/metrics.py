@@ -35,6 +35,13 @@ class ServerMetrics:
         self.batch = Histogram(
             "clearway_model_batch_rows", "Rows in a batch.", labels, buckets=BATCH_ROWS, registry=self.registry
         ).labels(*own)
+        self.skew = Histogram(
+            "clearway_model_input_skew",
+            "Share of a call's inputs outside what training saw.",
+            labels,
+            buckets=(0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
+            registry=self.registry,
+        ).labels(*own)
         self._own = own
 
     def _of(self, own: tuple[str, str, str], name: str, text: str, labels: list[str]) -> Counter:

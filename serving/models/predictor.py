@@ -17,6 +17,7 @@ from serving.models.features import FeatureRow, OnlineFeatures
 from serving.models.inputs import RowDeriver
 from serving.models.model import TabularModel
 from serving.models.requests import RESERVED
+from serving.models.skew import InputSkew
 from serving.settings import Settings
 
 
@@ -42,6 +43,7 @@ class Predictor:
         self._deriver = RowDeriver(self.spec)
         self._features = OnlineFeatures(self.spec.feature_service, settings) if self.spec.feature_service else None
         self._feature_names = self.spec.features
+        self._skew = InputSkew(self.spec.inputs)
         # The first call of a booster allocates; it must not be a user's.
         self.model.predict_proba(np.full((1, len(self.spec.inputs)), np.nan))
 
@@ -62,12 +64,13 @@ class Predictor:
         found = [FeatureRow() for _ in rows] if self._features is None else self._features.read(keys)
         matrix = self._deriver.derive(rows, [row.values for row in found])
         scores = self.model.predict_proba(matrix).tolist()
+        skew = self._skew.of(matrix).tolist()
         answers, events, at = [], [], 0
         now = datetime.now(UTC)
         for call in calls:
             answer = []
             for position, row in enumerate(call.rows):
-                prediction = self._prediction(call, position, row, found[at], scores[at])
+                prediction = self._prediction(call, position, row, found[at], scores[at], skew[at])
                 answer.append(prediction)
                 events.append(self._event(call, prediction, row, found[at], now))
                 at += 1
@@ -76,7 +79,7 @@ class Predictor:
         return answers
 
     def _prediction(
-        self, call: Call, position: int, row: dict[str, Any], features: FeatureRow, score: float
+        self, call: Call, position: int, row: dict[str, Any], features: FeatureRow, score: float, skew: float
     ) -> dict[str, Any]:
         ident = row.get(RESERVED) or (call.request_id if len(call.rows) == 1 else f"{call.request_id}-{position}")
         prediction: dict[str, Any] = {
@@ -85,6 +88,7 @@ class Predictor:
             "prediction_time": self._deriver.prediction_time(row),
             "feature_times": features.times,
             "missing_features": [name for name in self._feature_names if name not in features.values],
+            "input_skew": round(skew, 4),
         }
         label = self.model.label(score)
         if label is not None:
@@ -106,6 +110,7 @@ class Predictor:
             "feature_times": features.times,
             "window": self._features.window if self._features is not None else None,
             "score": prediction["probability"],
+            "input_skew": prediction["input_skew"],
             "prediction_time": prediction["prediction_time"],
             "served_at": now,
             "latency_ms": round((time.perf_counter() - call.received) * 1000, 3),

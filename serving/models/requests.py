@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -67,8 +67,11 @@ class RequestReader:
         self._names = {f.name for f in spec.request}
         self._values = {f.name: frozenset(f.values) for f in spec.request if f.values is not None}
 
-    def read(self, raw: Any) -> list[dict[str, Any]]:
+    def read(self, raw: Any, ignored: Collection[str] = ()) -> list[dict[str, Any]]:
         """Typed rows of the list of raw requests, timestamps as UTC datetimes, absent optional fields left out.
+
+        Args:
+            ignored: fields that a version which is being tried takes: here they are passed over.
 
         Raises:
             RequestError: the first thing that is wrong.
@@ -77,13 +80,13 @@ class RequestReader:
             raise RequestError(None, "requests", "expected a list of at least one request")
         if len(raw) > MAX_REQUESTS:
             raise RequestError(None, "requests", f"{len(raw)} requests in one call, at most {MAX_REQUESTS} are taken")
-        return [self._row(index, item) for index, item in enumerate(raw)]
+        return [self._row(index, item, ignored) for index, item in enumerate(raw)]
 
-    def _row(self, index: int, item: Any) -> dict[str, Any]:
+    def _row(self, index: int, item: Any, ignored: Collection[str]) -> dict[str, Any]:
         if not isinstance(item, Mapping):
             raise RequestError(index, None, f"expected an object, got {type(item).__name__}")
         for name in item:
-            if name not in self._names and name != RESERVED:
+            if name not in self._names and name != RESERVED and name not in ignored:
                 known = ", ".join(f.name for f in self._fields)
                 raise RequestError(index, str(name)[:64], f"is not a field of this model; the fields are {known}")
         row: dict[str, Any] = {}

@@ -30,7 +30,7 @@ from serving.models.predictor import Call, Predictor
 from serving.models.registry import resolve_in_child
 from serving.models.requests import RequestError, RequestReader
 from serving.rollout.observations import MEASURES_HEADER
-from serving.routing.router import NOT_READY_HEADER
+from serving.routing.router import NEW_FIELDS_HEADER, NOT_READY_HEADER
 from serving.runtime.arms import arm_name, server_name
 from serving.settings import Settings, get_settings
 
@@ -159,8 +159,9 @@ class ModelServer:
             parsed = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             return refuse(400, "invalid_json", f"the body is not JSON: {error}")
+        ignored = frozenset(filter(None, request.headers.get(NEW_FIELDS_HEADER, "").split(",")))
         try:
-            rows = self.reader.read(parsed.get("requests") if isinstance(parsed, dict) else None)
+            rows = self.reader.read(parsed.get("requests") if isinstance(parsed, dict) else None, ignored)
         except RequestError as error:
             return refuse(422, "invalid_request", str(error), index=error.index, field=error.field)
         call = Call(
@@ -177,9 +178,12 @@ class ModelServer:
         missing = sum(len(prediction["missing_features"]) for prediction in predictions)
         if missing:
             self.metrics.missing.inc(missing)
+        skew = sum(prediction["input_skew"] for prediction in predictions) / max(1, len(predictions))
+        self.metrics.skew.observe(skew)
         content = {"model": self.model, "version": self.version, "arm": self.arm, "predictions": predictions}
         features = max(1, len(predictions) * len(self.predictor.spec.features))
-        return answer(content, headers={MEASURES_HEADER: f"missing_features={missing / features:.6g}"}), None
+        measured = f"missing_features={missing / features:.6g},input_skew={skew:.6g}"
+        return answer(content, headers={MEASURES_HEADER: measured}), None
 
 
 def create_app(server: ModelServer) -> FastAPI:

@@ -61,6 +61,14 @@ class FeatureSource(_Declared):
     feature: str = Field(pattern=r"^.+__.+$")
 
 
+class Seen(_Declared):
+    """What training saw of an input: a number's range (a thousandth lies beyond each end), and the missing share."""
+
+    low: float | None = None
+    high: float | None = None
+    missing: float = Field(ge=0, le=1)
+
+
 class ModelInput(_Declared):
     """One column of the model's matrix. ``categories`` fixes the codes of a category; others count as missing."""
 
@@ -68,6 +76,7 @@ class ModelInput(_Declared):
     kind: Literal["number", "category"] = "number"
     source: RequestSource | FeatureSource
     categories: list[str] | None = None
+    seen: Seen | None = None
 
     @model_validator(mode="after")
     def _categories(self) -> ModelInput:

@@ -62,8 +62,8 @@ class LatencyGate(_Margins):
 class ScalarGate(_Margins):
     """Any number that a request is judged by, between declared bounds; what lies outside counts as the bound.
 
-    Servers report some themselves (``missing_features``, ``invalid``, ``refusal``, ``cost``, ``disagreement`` of a
-    shadow); others, such as a loss once the label is there, are reported by request id.
+    Servers report some themselves (``missing_features``, ``input_skew``, ``invalid``, ``refusal``, ``cost``); others,
+    such as a loss once the label is there, are reported by request id.
     """
 
     measure: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="name under which the number is reported")

@@ -15,6 +15,8 @@ DRAW_HEADER = "x-clearway-draw"
 SPLIT_HEADER = "x-clearway-split"
 # On the refusal of a server that has not begun to answer: another server of the arm may be asked.
 NOT_READY_HEADER = "x-clearway-not-ready"
+# Request fields that only the version that is being tried knows, joined by commas: stable passes them over.
+NEW_FIELDS_HEADER = "x-clearway-new-fields"
 
 
 class RoutingError(ClearwayError):

@@ -16,6 +16,7 @@ from assets.training.tabular.gates import Verdict
 from assets.training.tabular.scores import Array, Score, by_period, score
 from serving.models.inputs import derive
 from serving.models.model import TabularModel
+from serving.models.skew import training_ranges
 from serving.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def train(
     labels = learn["_label"].to_numpy(np.float64)
     fitted = fit(matrix, labels, _seconds(learn), model.learner, spec.categorical, threads, progress)
     spec = spec.model_validate({**spec.model_dump(), "calibration": fitted.calibration, "metadata": metadata})
+    spec = spec.model_copy(update={"inputs": training_ranges(spec.inputs, matrix)})
     version = TabularModel(fitted.booster, spec, threads)
 
     truth = later["_label"].to_numpy(np.float64)

@@ -12,6 +12,8 @@ from serving.settings import Settings
 
 MODEL = "wilting"
 SERVICE = "wilting_v1"
+# Of one view only.
+OTHER_SERVICE = "wilting_v2"
 AS_OF = datetime(2024, 6, 1, tzinfo=UTC)
 BEDS = [f"bed-{i}" for i in range(20)]
 CROPS = ["bean", "kale", "mint"]
@@ -136,7 +138,8 @@ def materialise(settings: Settings, window: str = "w1", moisture: float = 0.5) -
             entity_key_serialization_version=3,
         )
     )
-    store.apply([*views, service])
+    other = FeatureService(name=OTHER_SERVICE, features=[v for v in views if getattr(v, "name", "") == "bed_crop"])
+    store.apply([*views, service, other])
     store.materialize(AS_OF - timedelta(days=30), AS_OF)
     named = {
         "window": window,

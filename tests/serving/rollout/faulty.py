@@ -78,7 +78,8 @@ def install(app: FastAPI, file: Path) -> None:
             return Response("{}", 200, {"x-clearway-measures": "invalid=1"}, media_type="application/json")
         response: Response = await answer(request)
         if faults.get("measured", True):
-            response.headers[MEASURES_HEADER] = "invalid=0"
+            own = response.headers.get(MEASURES_HEADER)
+            response.headers[MEASURES_HEADER] = ",".join(filter(None, (own, "invalid=0")))
         return response
 
 
