@@ -13,7 +13,7 @@ from assets.domains import current_domain
 from orchestration.jobs import jobs
 from orchestration.profiles import executor, resources
 from orchestration.progress import progress_logger
-from orchestration.rollouts import rollout_command, rollouts_job, rollouts_sensor
+from orchestration.rollouts import outcomes_sensor, rollout_command, rollouts_job, rollouts_sensor
 from orchestration.schedules import schedules
 from orchestration.sensors import automation_sensor, failure_sensor, landing_sensor
 from serving.settings import get_settings
@@ -40,6 +40,7 @@ def _all() -> dg.Definitions:
             sensors=[
                 landing_sensor(domain, by_name["ingest"]),
                 rollouts_sensor(domain, by_name["rollouts"]),
+                outcomes_sensor(domain, by_name["monitor"]),
                 failure_sensor,
                 automation_sensor(),
             ],

@@ -15,7 +15,7 @@ def jobs(domain: Domain) -> list[AssetJob]:
     return [
         dg.define_asset_job(
             "lifecycle",
-            selection=dg.AssetSelection.all(),
+            selection=dg.AssetSelection.all() - by_group("monitoring"),
             partitions_def=periods(domain),
             description="From the dropped files of the chosen months to a released, served version, as one run.",
         ),
@@ -29,6 +29,11 @@ def jobs(domain: Domain) -> list[AssetJob]:
             "train",
             selection=by_group("training", "delivery") | dg.AssetSelection.key_prefixes("training_sets"),
             description="Training sets, a version, its gates, and the release of what passed.",
+        ),
+        dg.define_asset_job(
+            "monitor",
+            selection=dg.AssetSelection.key_prefixes("events") | by_group("monitoring"),
+            description="Publish prediction events, join them to labels, compute the metrics of what was served.",
         ),
         dg.define_asset_job(
             "publish_events",

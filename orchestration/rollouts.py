@@ -7,6 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets.delivery.assets import rollouts_key
+from assets.delivery.outcomes import waiting_for_metrics
 from assets.domains import Domain
 from orchestration.jobs import AssetJob
 from serving.rollout.log import RolloutLog
@@ -49,6 +50,28 @@ def rollouts_job(domain: Domain) -> AssetJob:
         selection=dg.AssetSelection.assets(*(rollouts_key(model) for model in domain.models)),
         description="Show the rollouts of every model as they are now.",
     )
+
+
+def outcomes_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
+    """Has the metrics of what was served computed every minute while a rollout's gates judge by them."""
+
+    @dg.sensor(
+        name="outcomes",
+        job=job,
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells the gates of rollouts what the semantic layer knows of their requests.",
+    )
+    def rollouts_that_wait(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        waiting = [waiting_for_metrics(model, get_settings()) for model in domain.models]
+        names = [ident for ident in waiting if ident]
+        if not names:
+            return dg.SkipReason("no rollout is judged by a metric of the semantic layer")
+        count = int(context.cursor or 0) + 1
+        context.update_cursor(str(count))
+        return dg.RunRequest(run_key=f"{'-'.join(names)}-{count}")
+
+    return rollouts_that_wait
 
 
 def rollouts_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:

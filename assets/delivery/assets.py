@@ -6,13 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from assets.delivery.outcomes import check_metrics, metrics_of
 from assets.domains import Domain
 from assets.features.assets import ONLINE
 from assets.metadata import picture, table
 from assets.training.assets import version_key
 from assets.training.resources import RegistryResource
 from assets.training.spec import ModelDeclaration
+from assets.warehouse.manifest import Manifest, load_manifest
+from assets.warehouse.metrics import metric_key
+from assets.warehouse.predictions import served_metrics
+from assets.warehouse.resources import WarehouseResource
 from serving.rollout.plan import ReleasePlan, read_plan
+from serving.semantics.catalogue import load_catalogue
+from serving.settings import get_settings
 
 if TYPE_CHECKING:
     from assets.delivery.release import Outcome
@@ -23,8 +30,13 @@ COMPLETED = "completed"
 
 def definitions(domain: Domain) -> dg.Definitions:
     models = domain.models.values()
+    manifest = load_manifest(domain.dbt_project, get_settings().dbt_target)
     return dg.Definitions(
-        assets=[*(_release_asset(domain, m) for m in models), *(_rollouts_asset(domain, m) for m in models)]
+        assets=[
+            *(_release_asset(domain, manifest, m) for m in models),
+            *(_rollouts_asset(domain, m) for m in models),
+            *(_outcomes_asset(domain, manifest, m) for m in models if served_metrics(manifest)),
+        ]
     )
 
 
@@ -34,6 +46,10 @@ def release_key(model: str) -> dg.AssetKey:
 
 def rollouts_key(model: str) -> dg.AssetKey:
     return dg.AssetKey(["rollouts", model])
+
+
+def outcomes_key(model: str) -> dg.AssetKey:
+    return dg.AssetKey(["outcomes", model])
 
 
 def _steps(plan: ReleasePlan) -> dict[str, int]:
@@ -70,10 +86,12 @@ def _results(outcome: "Outcome", plan: ReleasePlan) -> Iterator[dg.AssetCheckRes
     )
 
 
-def _release_asset(domain: Domain, model: ModelDeclaration) -> dg.AssetsDefinition:
+def _release_asset(domain: Domain, manifest: Manifest, model: ModelDeclaration) -> dg.AssetsDefinition:
     key = release_key(model.name)
     file = domain.folder / "releases" / f"{model.release}.yaml"
     plan = read_plan(file, version="0")
+    if metrics_of(plan):
+        check_metrics(plan, load_catalogue(manifest.folder / "semantic_manifest.json"), _shown(file))
 
     @dg.asset(
         key=key,
@@ -173,6 +191,35 @@ def _rollouts_asset(domain: Domain, model: ModelDeclaration) -> dg.AssetsDefinit
         return dg.MaterializeResult(metadata=metadata)
 
     return rollouts
+
+
+def _outcomes_asset(domain: Domain, manifest: Manifest, model: ModelDeclaration) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=outcomes_key(model.name),
+        deps=[metric_key(name) for name in served_metrics(manifest)],
+        description=(
+            f"What became known of the requests under a running rollout of {model.name}: the metrics by which its "
+            "gates judge, request by request, from the semantic layer to the gates."
+        ),
+        owners=[model.owner or domain.owner],
+        group_name="monitoring",
+        kinds={"metricflow", "envoy"},
+        tags={"stage": "delivery"},
+        pool="outcomes",
+    )
+    def outcomes(registry: RegistryResource, warehouse: WarehouseResource) -> dg.MaterializeResult:
+        from assets.delivery.outcomes import report
+        from serving.semantics.engine import MetricEngine
+
+        engine = MetricEngine(manifest.folder / "semantic_manifest.json", warehouse.file)
+        try:
+            told = report(model.name, engine, registry.settings())
+        finally:
+            engine.close()
+        metadata: dict[str, Any] = {f"requests/{name}": count for name, count in told.requests.items()}
+        return dg.MaterializeResult(metadata={"rollout": told.rollout or "none is under gates", **metadata})
+
+    return outcomes
 
 
 def _seen(outcome: "Outcome") -> dict[str, Any]:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 TABLE = "events.predictions"
 PUBLISHED = ".published"
+TEXTS = ("event_id", "request_id", "model", "version", "arm", "caller", "window", "label")
+DOCUMENTS = ("request", "features", "feature_times")
+NUMBERS = ("score", "latency_ms", "input_skew")
+INSTANTS = ("prediction_time", "served_at")
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,10 @@ def _table(events: list[dict[str, Any]], segment: str, path: Path) -> pa.Table:
 
     return pa.table(
         {
-            **{n: texts(n) for n in ("event_id", "request_id", "model", "version", "arm", "caller", "window")},
-            **{n: documents(n) for n in ("request", "features", "feature_times")},
-            "score": numbers("score"),
-            "latency_ms": numbers("latency_ms"),
-            "prediction_time": instants("prediction_time"),
-            "served_at": instants("served_at"),
+            **{n: texts(n) for n in TEXTS},
+            **{n: documents(n) for n in DOCUMENTS},
+            **{n: numbers(n) for n in NUMBERS},
+            **{n: instants(n) for n in INSTANTS},
             "_segment": pa.array([segment] * len(events), pa.string()),
             "_process": pa.array([path.parent.name] * len(events), pa.string()),
         }

@@ -7,18 +7,18 @@ from typing import Any
 
 import dagster as dg
 
-from assets.automation import follow_upstream
 from assets.declared import fingerprint
 from assets.domains import Domain, following
-from assets.ingestion.assets import source_key
 from assets.ingestion.lakehouse import Lakehouse
 from assets.ingestion.publish import raw
 from assets.ingestion.resources import LakehouseResource
 from assets.partitions import partitioned, run_periods
 from assets.warehouse.build import Build, BuildFailed, publish, stale
-from assets.warehouse.ledger import NodeResult, last_results, row_counts
-from assets.warehouse.manifest import Manifest, Model, load_manifest
+from assets.warehouse.ledger import last_results, row_counts
+from assets.warehouse.manifest import Manifest, load_manifest
 from assets.warehouse.metrics import metrics_asset
+from assets.warehouse.models import check_results, in_order, model_key, model_spec
+from assets.warehouse.predictions import prediction_metrics_asset, predictions_asset, served_metrics
 from assets.warehouse.resources import WarehouseResource
 from serving.errors import ClearwayError
 from serving.settings import get_settings
@@ -31,17 +31,16 @@ def definitions(domain: Domain) -> dg.Definitions:
     """The assets of the domain's dbt project."""
     manifest = load_manifest(domain.dbt_project, get_settings().dbt_target)
     metrics = metrics_asset(domain, manifest)
-    return dg.Definitions(assets=[_models_asset(domain, manifest), *([metrics] if metrics else [])])
-
-
-def model_key(name: str) -> dg.AssetKey:
-    return dg.AssetKey([name])
+    served = [predictions_asset(domain, manifest)] if manifest.served else []
+    if served_metrics(manifest):
+        served.append(prediction_metrics_asset(domain, manifest))
+    return dg.Definitions(assets=[_models_asset(domain, manifest), *([metrics] if metrics else []), *served])
 
 
 def _models_asset(domain: Domain, manifest: Manifest) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name="warehouse",
-        specs=[_spec(domain, model) for model in manifest.models.values()],
+        specs=[model_spec(domain, model, GROUP) for model in manifest.models.values()],
         check_specs=[
             dg.AssetCheckSpec(
                 test.name, asset=model_key(test.model), blocking=test.severity == "error", description=test.description
@@ -69,13 +68,13 @@ def _models_asset(domain: Domain, manifest: Manifest) -> dg.AssetsDefinition:
                 )
             except BuildFailed as error:
                 # The failed tests are shown; nothing is materialized, since nothing was published.
-                yield from _checks(context, manifest, error.results)
+                yield from check_results(context, manifest.tests, error.results)
                 raise dg.Failure(description=str(error), allow_retries=False) from error
         else:
             context.log.info("Nothing to build: every month was built from the same snapshots by the same models.")
             results = last_results(warehouse.file)
         counts = row_counts(warehouse.file, manifest, list(selected))
-        for name in _in_order(manifest, selected):
+        for name in in_order(manifest.models, selected):
             result = results.get(manifest.models[name].unique_id)
             total, months_of = counts.get(name, (None, {}))
             metadata: dict[str, Any] = {"status": "built" if todo else "unchanged"}
@@ -91,7 +90,7 @@ def _models_asset(domain: Domain, manifest: Manifest) -> dg.AssetsDefinition:
                         partition_key=period.isoformat(),
                     )
             yield dg.MaterializeResult(asset_key=model_key(name), metadata=metadata)
-        yield from _checks(context, manifest, results)
+        yield from check_results(context, manifest.tests, results)
 
     return warehouse_models
 
@@ -137,63 +136,3 @@ def plan(
         files[name] = sorted(task.file.file_path for task in tasks)
     names = {p: fingerprint(k) for p, k in keys.items()}
     return Build(selected, tuple(periods), following(periods[-1]), files, names, snapshots, tuple(removals))
-
-
-def _spec(domain: Domain, model: Model) -> dg.AssetSpec:
-    return dg.AssetSpec(
-        model_key(model.name),
-        deps=[*(source_key(s) for s in model.sources), *(model_key(m) for m in model.models)],
-        description=model.description or f"dbt model {model.name}",
-        group_name=GROUP,
-        automation_condition=follow_upstream(),
-        owners=list(model.owners) or [domain.owner],
-        kinds={"dbt", "duckdb", "view" if model.materialized == "view" else "table"},
-        tags={"stage": "warehouse", "layer": model.layer, **{f"dbt/{t}": "" for t in model.tags}},
-        metadata={
-            "dagster/column_schema": dg.TableSchema(
-                columns=[
-                    dg.TableColumn(name, str(c.get("data_type") or "unknown"), description=c.get("description"))
-                    for name, c in model.columns.items()
-                ]
-            ),
-            "dagster/table_name": f"{model.schema}.{model.name}",
-            "dbt_file": model.path,
-            "materialized": model.materialized,
-        },
-    )
-
-
-def _in_order(manifest: Manifest, selected: tuple[str, ...]) -> list[str]:
-    """Selected models, each after those that it reads."""
-    ordered: list[str] = []
-
-    def visit(name: str) -> None:
-        if name not in ordered:
-            for before in manifest.models[name].models:
-                visit(before)
-            ordered.append(name)
-
-    for name in selected:
-        visit(name)
-    return [n for n in ordered if n in selected]
-
-
-def _checks(
-    context: dg.AssetExecutionContext, manifest: Manifest, results: dict[str, NodeResult]
-) -> Iterator[dg.AssetCheckResult]:
-    for test in manifest.tests.values():
-        key = dg.AssetCheckKey(model_key(test.model), test.name)
-        result = results.get(test.unique_id)
-        if key not in context.selected_asset_check_keys or result is None or result.status == "skipped":
-            continue
-        yield dg.AssetCheckResult(
-            asset_key=key.asset_key,
-            check_name=key.name,
-            passed=result.status == "pass",
-            severity=dg.AssetCheckSeverity.WARN if test.severity == "warn" else dg.AssetCheckSeverity.ERROR,
-            metadata={
-                "failing_rows": result.failures or 0,
-                "status": result.status,
-                "seconds": round(result.seconds, 3),
-            },
-        )

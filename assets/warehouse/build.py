@@ -10,13 +10,14 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from assets.ingestion.events import DOCUMENTS, INSTANTS, NUMBERS, TEXTS
 from assets.warehouse.ledger import NodeResult, has_ledger, reading
 from assets.warehouse.manifest import Manifest, dbt_command, dbt_environment
 from serving.errors import ClearwayError
@@ -50,6 +51,7 @@ class Build:
         keys: for each month, the publish key of what the models read.
         snapshots: for each month, the Iceberg snapshot that published it, by source.
         removals: (source, month, instant) of the newest re-drop that removed rows from a month.
+        events: the data files of the published prediction events; None for a build that does not read them.
     """
 
     select: tuple[str, ...]
@@ -59,6 +61,7 @@ class Build:
     keys: dict[date, str] = field(default_factory=dict)
     snapshots: dict[date, dict[str, str]] = field(default_factory=dict)
     removals: tuple[tuple[str, date, str], ...] = ()
+    events: tuple[str, ...] | None = None
 
 
 def stale(warehouse_file: Path, build: Build) -> list[date]:
@@ -100,7 +103,7 @@ def publish(
             try:
                 if published.exists():
                     shutil.copyfile(published, copy)
-                _prepare(copy, build.files, build.removals)
+                _prepare(copy, build)
                 boundary("warehouse.copied")
                 results = _run_dbt(build, manifest, project, copy, folder, lock, log)
                 _record(copy, build, results, run_id)
@@ -135,7 +138,7 @@ def _remove(copy: Path) -> None:
         left.unlink(missing_ok=True)
 
 
-def _prepare(copy: Path, files: dict[str, list[str]], removals: tuple[tuple[str, date, str], ...] = ()) -> None:
+def _prepare(copy: Path, build: Build) -> None:
     """Views of the published snapshots, what was removed from them when, and the ledger's tables.
 
     The files of a snapshot are plain parquet, since a replaced partition leaves no delete files: reading them
@@ -145,17 +148,18 @@ def _prepare(copy: Path, files: dict[str, list[str]], removals: tuple[tuple[str,
 
     with duckdb.connect(str(copy)) as connection:
         connection.execute("create schema if not exists raw")
-        for source, paths in files.items():
-            listed = ", ".join("'" + p.removeprefix("file://").replace("'", "''") + "'" for p in paths)
-            connection.execute(
-                f'create or replace view raw."{source}" as select * from read_parquet([{listed}], union_by_name = true)'
-            )
+        for source, paths in build.files.items():
+            connection.execute(f'create or replace view raw."{source}" as {_rows_of(paths)}')
         connection.execute("create schema if not exists clearway")
-        connection.execute(
-            "create or replace table clearway.removals (source varchar, period date, known_at timestamptz)"
-        )
-        if removals:
-            connection.executemany("insert into clearway.removals values (?, ?, ?)", removals)
+        if build.events is None:
+            connection.execute(
+                "create or replace table clearway.removals (source varchar, period date, known_at timestamptz)"
+            )
+            if build.removals:
+                connection.executemany("insert into clearway.removals values (?, ?, ?)", build.removals)
+        else:
+            connection.execute("create schema if not exists events")
+            connection.execute(f"create or replace view events.predictions as {_events(build.events)}")
         connection.execute(
             "create table if not exists clearway.builds"
             " (model varchar, period date, key varchar, run_id varchar, built_at timestamptz, snapshots varchar,"
@@ -167,6 +171,19 @@ def _prepare(copy: Path, files: dict[str, list[str]], removals: tuple[tuple[str,
         )
 
 
+def _rows_of(paths: Sequence[str]) -> str:
+    listed = ", ".join("'" + p.removeprefix("file://").replace("'", "''") + "'" for p in paths)
+    return f"select * from read_parquet([{listed}], union_by_name = true)"
+
+
+def _events(paths: Sequence[str]) -> str:
+    """All published events with all columns, those included that no file has yet."""
+    kinds = {"varchar": (*TEXTS, *DOCUMENTS), "double": NUMBERS, "timestamptz": INSTANTS}
+    none = ", ".join(f"null::{kind} as {name}" for kind, names in kinds.items() for name in names)
+    empty = f"select {none} where false"
+    return f"{empty} union all by name {_rows_of(paths)}" if paths else empty
+
+
 def _run_dbt(
     build: Build, manifest: Manifest, project: Path, copy: Path, folder: Path, lock: int, log: Callable[[str], None]
 ) -> dict[str, NodeResult]:
@@ -174,7 +191,7 @@ def _run_dbt(
     target.mkdir(exist_ok=True)
     (target / "run_results.json").unlink(missing_ok=True)
     variables = json.dumps({"from_date": build.periods[0].isoformat(), "to_date": build.until.isoformat()})
-    select = ["--select", *sorted(build.select)] if len(build.select) < len(manifest.models) else []
+    select = ["--select", *sorted(build.select)]
     command = dbt_command(
         "build",
         "--no-partial-parse",  # with it dbt 1.12 reads a ratio metric twice after its model changed, and refuses both

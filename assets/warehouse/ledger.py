@@ -66,7 +66,7 @@ def row_counts(warehouse_file: Path, manifest: Manifest, models: list[str]) -> d
     counts: dict[str, tuple[int, dict[str, int]]] = {}
     with reading(warehouse_file) as connection:
         for name in models:
-            model = manifest.models[name]
+            model = {**manifest.models, **manifest.served}[name]
             if model.materialized == "view":
                 continue
             table = f'"{model.schema}"."{name}"'

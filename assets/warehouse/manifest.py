@@ -19,6 +19,7 @@ from typing import Any
 
 from serving.errors import ClearwayError
 
+PREDICTIONS = "predictions"
 SKIPPED = {"target", "logs", "dbt_packages", "__pycache__"}
 
 
@@ -53,12 +54,17 @@ class Test:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The project's models and tests, in no particular order, and the fingerprint of its files."""
+    """The project's models and tests, in no particular order, and the fingerprint of its files.
+
+    ``models`` are built by the domain's periods; ``served``, those tagged ``predictions``, of what was served.
+    """
 
     folder: Path
     fingerprint: str
     models: dict[str, Model]
     tests: dict[str, Test]
+    served: dict[str, Model]
+    served_tests: dict[str, Test]
 
 
 def project_fingerprint(project: Path) -> str:
@@ -122,7 +128,15 @@ def _read(folder: Path, fingerprint: str) -> Manifest:
                 node["config"]["severity"].lower(),
                 node.get("description") or _test_description(node),
             )
-    return Manifest(folder, fingerprint, models, tests)
+    served = {name: model for name, model in models.items() if PREDICTIONS in model.tags}
+    return Manifest(
+        folder,
+        fingerprint,
+        {name: model for name, model in models.items() if name not in served},
+        {name: test for name, test in tests.items() if test.model not in served},
+        served,
+        {name: test for name, test in tests.items() if test.model in served},
+    )
 
 
 def _parse(project: Path, folder: Path) -> None:

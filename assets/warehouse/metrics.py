@@ -24,7 +24,8 @@ def metric_key(name: str) -> dg.AssetKey:
 def metrics_asset(domain: Domain, manifest: Manifest) -> dg.AssetsDefinition | None:
     """One multi-asset for all metrics of the project, since MetricFlow is set up once; None when there is no metric."""
     file = manifest.folder / "semantic_manifest.json"
-    found = load_catalogue(file).metrics
+    every = load_catalogue(file).metrics
+    found = {name: metric for name, metric in every.items() if not manifest.served.keys() & set(metric.models)}
     # A metric comes after those that it is made of.
     metrics = dict(sorted(found.items(), key=lambda item: (_depth(item[1], found), item[0])))
     if not metrics:
@@ -32,7 +33,7 @@ def metrics_asset(domain: Domain, manifest: Manifest) -> dg.AssetsDefinition | N
 
     @dg.multi_asset(
         name="metrics",
-        specs=[_spec(domain, manifest, metric) for metric in metrics.values()],
+        specs=[metric_spec(domain, manifest, metric, GROUP) for metric in metrics.values()],
         check_specs=[
             dg.AssetCheckSpec(
                 COMPUTED, asset=metric_key(name), blocking=True, description="Every month of the run has a value."
@@ -74,7 +75,7 @@ def metrics_asset(domain: Domain, manifest: Manifest) -> dg.AssetsDefinition | N
                             line(metric.label, [m[:7] for m in months], {metric.label: [values[m] for m in months]}),
                             f"{metric.label} by month",
                         ),
-                        "by_month": table([{"month": m[:7], metric.name: _short(values[m])} for m in months]),
+                        "by_month": table([{"month": m[:7], metric.name: short(values[m])} for m in months]),
                         "sql": dg.MetadataValue.md(f"```sql\n{answer.sql}\n```"),
                     },
                     check_results=[
@@ -92,7 +93,7 @@ def metrics_asset(domain: Domain, manifest: Manifest) -> dg.AssetsDefinition | N
     return metric_values
 
 
-def _short(value: Any) -> Any:
+def short(value: Any) -> Any:
     """Six significant digits are enough to read; the value of a month is kept whole in its partition's metadata."""
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
@@ -101,7 +102,8 @@ def _depth(metric: Metric, found: dict[str, Metric]) -> int:
     return 1 + max((_depth(found[name], found) for name in metric.inputs if name in found), default=0)
 
 
-def _spec(domain: Domain, manifest: Manifest, metric: Metric) -> dg.AssetSpec:
+def metric_spec(domain: Domain, manifest: Manifest, metric: Metric, group: str) -> dg.AssetSpec:
+    """The asset of a metric."""
     metadata: dict[str, Any] = {
         "kind": metric.kind,
         "dimensions": ", ".join(sorted(d.name for d in metric.dimensions.values())) or "none",
@@ -111,11 +113,11 @@ def _spec(domain: Domain, manifest: Manifest, metric: Metric) -> dg.AssetSpec:
     return dg.AssetSpec(
         metric_key(metric.name),
         deps=[
-            *(dg.AssetKey([m]) for m in metric.models if m in manifest.models),
+            *(dg.AssetKey([m]) for m in metric.models if m in manifest.models or m in manifest.served),
             *(metric_key(m) for m in metric.inputs),
         ],
         description=f"{metric.label}. {metric.description}",
-        group_name=GROUP,
+        group_name=group,
         owners=[domain.owner],
         kinds={"dbt", "metricflow"},
         tags={"stage": "metrics", "metric/kind": metric.kind},

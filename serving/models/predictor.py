@@ -110,6 +110,7 @@ class Predictor:
             "feature_times": features.times,
             "window": self._features.window if self._features is not None else None,
             "score": prediction["probability"],
+            "label": prediction.get("label"),
             "input_skew": prediction["input_skew"],
             "prediction_time": prediction["prediction_time"],
             "served_at": now,

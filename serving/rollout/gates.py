@@ -7,7 +7,7 @@ stay)? Both are answered by sequential tests that may be looked at after every r
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -66,11 +66,25 @@ class ScalarGate(_Margins):
     such as a loss once the label is there, are reported by request id.
     """
 
-    measure: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="name under which the number is reported")
+    measure: str = Field(
+        pattern=r"^[a-z][a-z0-9_]*$", description="name under which the number is reported; of a metric, its name"
+    )
+    metric: str | None = Field(
+        default=None,
+        description="metric of the semantic layer; its value of each request is reported once it is known",
+    )
     bounds: tuple[float, float] = Field(default=(0.0, 1.0), description="lowest and highest value that counts")
     worse: Literal["higher", "lower"] = Field(default="higher", description="which direction is worse")
     rollback_margin: float = Field(default=0.0, ge=0, description="difference of means, in the measure's own unit")
     promote_margin: float = Field(gt=0, description="difference of means, in the measure's own unit")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_by_metric(cls, value: Any) -> Any:
+        """Allow ``{metric: decision_cost, ...}`` without a measure of its own."""
+        if isinstance(value, dict) and "metric" in value and "measure" not in value:
+            return {**value, "measure": value["metric"]}
+        return value
 
     @model_validator(mode="after")
     def _bounded(self) -> ScalarGate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -54,6 +55,36 @@ def raw() -> dict[str, pd.DataFrame]:
     return {name: table.copy() for name, table in _raw().items()}
 
 
+@lru_cache(maxsize=1)
+def events() -> pd.DataFrame:
+    """Predictions of two versions for 200 flights that arrived, as the lakehouse publishes them.
+
+    Request ``r-<n>`` asks version 1 when n is even. Of r-0 a copy was served later, r-200 is of a flight that nobody
+    scheduled. The score of r-n is n / 200, and what says late scores .5 or more.
+    """
+    flights = _raw()["flights"].dropna(subset=["arr_delay"]).head(200).reset_index(drop=True)
+    departure = flights.time_hour + pd.to_timedelta(flights.minute, unit="min")
+    rows = []
+    for n in range(201):
+        flight = flights.iloc[min(n, 199)]
+        request = {name: str(flight[name]) for name in ("carrier", "origin", "dest")}
+        request["flight"] = int(flight.flight) if n < 200 else 99_999
+        request["scheduled_departure"] = departure[min(n, 199)].isoformat()
+        version = str(1 + n % 2)
+        rows.append(
+            {
+                "event_id": f"e-{n}", "request_id": f"r-{n}", "model": "arrival_delay", "version": version,
+                "arm": f"arrival_delay-v{version}", "caller": "me", "window": "w", "request": json.dumps(request),
+                "features": "{}", "feature_times": "{}", "score": n / 200, "latency_ms": 1.0, "input_skew": 0.0,
+                "label": "late" if n >= 100 else "not late",
+                "prediction_time": departure[min(n, 199)] - pd.Timedelta(hours=2),
+                "served_at": pd.Timestamp("2024-05-01T12:00:00Z"),
+            }
+        )  # fmt: skip
+    again = {**rows[0], "event_id": "e-again", "score": 0.9, "served_at": pd.Timestamp("2024-05-01T13:00:00Z")}
+    return pd.DataFrame([*rows, again])
+
+
 def write_raw(
     warehouse: Path, tables: dict[str, pd.DataFrame], removals: list[tuple[str, str, str]] | None = None
 ) -> None:
@@ -69,6 +100,9 @@ def write_raw(
             connection.register("incoming", table)
             connection.execute(f"create or replace table raw.{name} as select * from incoming")
             connection.unregister("incoming")
+        connection.execute("create schema if not exists events")
+        connection.register("incoming", events())
+        connection.execute("create or replace table events.predictions as select * from incoming")
 
 
 def dbt(command: str, target: Path, warehouse: Path, *arguments: str) -> None:

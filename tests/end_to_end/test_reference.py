@@ -160,6 +160,20 @@ def test_predictions_become_rows_of_the_lakehouse_once(reference: Ran) -> None:
     assert set(rows.column("version").to_pylist()) == {"1"}
 
 
+def test_what_was_served_is_judged_by_the_semantic_layer(reference: Ran) -> None:
+    """After the test before: the segments are closed, and nothing runs that could answer more."""
+    done = reference.place.dagster("job", "execute", "-m", "orchestration.definitions", "-j", "monitor")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    settings = settings_of(reference)
+    rows = Lakehouse(settings.catalog, settings.lakehouse).read("events.predictions")
+    assert rows is not None
+    with reading(settings.warehouse_file) as connection:
+        found = connection.execute("select model_version, count(*) from marts.fct_predictions group by 1").fetchall()
+    # The smoke test asks the same example again under one id each; a month's flights are known in full.
+    assert found == [("1", len(set(rows.column("request_id").to_pylist())))]
+    assert "outcomes/arrival_delay" in done.stdout + done.stderr
+
+
 def test_nothing_is_left_behind_after_stop(reference: Ran) -> None:
     reference.place.python("-m", "orchestration.ui", "stop")
     left = [

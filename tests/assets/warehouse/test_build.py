@@ -22,7 +22,7 @@ RESULT = NodeResult("model.x.a", "success", 0.5, None, None)
 def recorded(file: Path, models: tuple[str, ...], keys: dict[date, str]) -> Build:
     """A published file in which these months of these models are recorded."""
     build = Build(models, tuple(keys), MARCH, {}, keys)
-    module._prepare(file, {})
+    module._prepare(file, build)
     module._record(file, build, {RESULT.unique_id: RESULT}, "run")
     return build
 

@@ -177,7 +177,11 @@ def test_the_catalogue_agrees_with_metricflow(engine: MetricEngine) -> None:
     metricflow = engine._semantics._metricflow  # type: ignore[union-attr]
     for name, metric in engine.catalogue().metrics.items():
         known = {each.dunder_name for each in metricflow.simple_dimensions_for_metrics([name])}
-        times = {each for each in known if each.startswith("metric_time") or each.endswith("flight_date")}
+        times = {
+            each
+            for each in known
+            if each.startswith("metric_time") or each.endswith(("flight_date", "prediction_date"))
+        }
         assert set(metric.dimensions) == known - times, name
 
 
