@@ -40,7 +40,15 @@ def test_a_user_finds_what_it_is_whose_it_is_and_where_it_belongs(loaded: dict[s
     for name, asset in loaded["definitions"]["assets"].items():
         assert asset["described"], name
         assert asset["owners"], name
-        assert asset["group"] in ("ingestion", "warehouse", "metrics", "features", "training", "delivery"), name
+        assert asset["group"] in (
+            "ingestion",
+            "warehouse",
+            "metrics",
+            "features",
+            "training",
+            "delivery",
+            "monitoring",
+        ), name
     for kind in ("jobs", "sensors"):
         for name, item in loaded["definitions"][kind].items():
             assert item["described"] or name == "automation", name

@@ -1,4 +1,4 @@
-"""``python -m serving.runtime.kubernetes``: ``render`` prints a plan's objects, ``weight`` moves what they began."""
+"""``python -m serving.runtime.kubernetes``: ``render`` prints objects, ``weight`` and ``follow`` move what began."""
 
 from __future__ import annotations
 
@@ -53,6 +53,35 @@ def _weight(options: argparse.Namespace) -> None:
     print(f"{options.name}: {found.weight}%")
 
 
+def _follow(options: argparse.Namespace) -> None:
+    """Have the Rollout stand where the log of the model's newest release says, until that is over."""
+    from serving.rollout.read import list_rollouts
+    from serving.runtime.kubernetes.engine import Cluster, wanted
+
+    cluster = Cluster(options.api) if options.api else Cluster.inside()
+    end, shown = time.monotonic() + options.wait, None
+    while True:
+        released = [r for r in list_rollouts(options.model) if r.entries]
+        newest = released[-1] if released else None
+        weight = wanted(newest)
+        if newest is not None and weight is not None:
+            found = cluster.set_weight(options.namespace, options.name, weight)
+            if _stands(found, weight):
+                if shown != (newest.id, newest.status):
+                    shown = (newest.id, newest.status)
+                    print(f"{options.name}: {weight}%, {newest.id} is {newest.status}", flush=True)
+                if newest.done:
+                    return
+        if time.monotonic() > end:
+            status = newest.status if newest else "not there"
+            raise ClearwayError(
+                f"the release of {options.model} is {status} after {options.wait:g} s",
+                untouched="the Rollout: it stands where it was told to.",
+                todo="follow again.",
+            )
+        time.sleep(POLL_S)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m serving.runtime.kubernetes", description=__doc__)
     commands = parser.add_subparsers(required=True)
@@ -72,6 +101,13 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--wait", type=float, default=300.0, help="seconds")
     command.add_argument("--api", help="the API server, such as kubectl proxy opens it")
     command.set_defaults(do=_weight)
+    command = commands.add_parser("follow", help="keep such a Rollout where the rollout engine's log has the release")
+    command.add_argument("--model", required=True)
+    command.add_argument("--name", required=True)
+    command.add_argument("--namespace", default="clearway")
+    command.add_argument("--wait", type=float, default=86400.0, help="seconds")
+    command.add_argument("--api", help="the API server, such as kubectl proxy opens it")
+    command.set_defaults(do=_follow)
     options = parser.parse_args(arguments)
     try:
         options.do(options)

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from serving.errors import ClearwayError
+from serving.rollout.state import Rollout as Release
 from serving.runtime.kubernetes.argo import API
 from serving.runtime.kubernetes.deployed import Object
 
@@ -80,6 +81,15 @@ def change(rollout: Object, weight: int) -> Object | None:
     if weight == now.weight or not now.waits:
         return None
     return {"metadata": version, "status": {"pauseConditions": None}}
+
+
+def wanted(rollout: Release | None) -> int | None:
+    """The weight, in percent, at which a release's own log has its new version; None before it has one."""
+    if rollout is None:
+        return None
+    if rollout.phase == "rolled_back":
+        return 0
+    return 100 if rollout.phase in ("switched", "aliased", "completed") else rollout.percent
 
 
 class Cluster:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import copy
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from serving.rollout.log import RolloutLog
 from serving.runtime.kubernetes import __main__ as command
 from serving.runtime.kubernetes.__main__ import main, render
 from serving.runtime.kubernetes.engine import Cluster, ClusterError, change, position
+from serving.settings import get_settings
 from tests.serving.runtime.kubernetes.test_render import deployed, one, plan
 
 PATH = "/apis/argoproj.io/v1alpha1/namespaces/clearway/rollouts/wilting-leaf"
@@ -159,6 +163,46 @@ def test_a_rollout_that_moves_by_itself_is_left_alone() -> None:
 def test_what_the_cluster_refuses_is_said(argo: Argo) -> None:
     with pytest.raises(ClusterError, match="HTTP 404"):
         Cluster(argo.url).set_weight("clearway", "other", 25)
+
+
+@pytest.mark.parametrize("end", ["completed", "rolled_back"])
+def test_it_follows_the_log_of_the_rollout_engine(
+    argo: Argo, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "POLL_S", 0.02)
+    monkeypatch.setenv("CLEARWAY_HOME", str(tmp_path))
+    get_settings.cache_clear()
+    try:
+        log = RolloutLog("wilting", get_settings())
+        canary = plan(steps=[5, 25, 50, 100]).model_dump(mode="json")
+        log.append("submitted", "r1", plan=canary, submitted_at="2024-01-01T00:00:00+00:00")
+        log.append("starting", "r1", arm="wilting-v2", ports=[1])
+        told = ["follow", "--model", "wilting", "--name", "wilting-leaf", "--api", argo.url, "--wait", "20"]
+        follower = threading.Thread(target=main, args=(told,))
+        follower.start()
+        for step, weight in ((0, 5), (1, 25)):
+            log.append("stepped", "r1", step=step, weights={"wilting-v2": weight}, elapsed_s=0.0)
+            until(lambda weight=weight: position(argo.rollout).weight == weight)  # type: ignore[misc]
+        if end == "completed":
+            log.append("switched", "r1", step=3, weights={"wilting-v2": 100}, elapsed_s=0.0)
+            until(lambda: position(argo.rollout).weight == 100)
+            log.append("aliased", "r1", version="2")
+            log.append("completed", "r1", record={})
+        else:
+            log.append("rolled_back", "r1", reason="gate errors", record={})
+        follower.join(10)
+        assert not follower.is_alive()
+        assert bool(argo.rollout["status"].get("abort")) == (end == "rolled_back")
+        assert f"r1 is {end.replace('_', ' ')}" in capsys.readouterr().out
+    finally:
+        get_settings.cache_clear()
+
+
+def until(check: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not check():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_the_command(argo: Argo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
