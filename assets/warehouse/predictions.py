@@ -123,15 +123,12 @@ def prediction_metrics_asset(domain: Domain, manifest: Manifest) -> dg.AssetsDef
                 versions = engine.query(MetricQuery(metrics=(metric.name,), group_by=by))
                 days = engine.query(MetricQuery(metrics=(metric.name,), grain="day"))
                 known = [(str(day), value) for day, value in days.rows if day is not None and value is not None]
-                metadata: dict[str, Any] = {
-                    "by_version": table(
-                        [dict(zip(versions.columns, map(short, row), strict=True)) for row in versions.rows]
-                    ),
-                    "sql": dg.MetadataValue.md(f"```sql\n{versions.sql}\n```"),
-                }
+                metadata: dict[str, Any] = {}
                 if known:
                     drawn = line(metric.label, [d for d, _ in known], {metric.label: [v for _, v in known]})
                     metadata["plot"] = picture(drawn, f"{metric.label} by day")
+                rows = [dict(zip(versions.columns, map(short, row), strict=True)) for row in versions.rows]
+                metadata |= {"by_version": table(rows), "sql": dg.MetadataValue.md(f"```sql\n{versions.sql}\n```")}
                 yield dg.MaterializeResult(asset_key=metric_key(metric.name), metadata=metadata)
         finally:
             engine.close()
