@@ -57,7 +57,7 @@ def alike(rounds: int, quick: bool) -> list[dict[str, float]]:
 
     settings = get_settings()
     model, stable, requests = real_requests()
-    versions = [same_artifact(model, stable, "a second version", settings), stable]
+    versions = [same_artifact(model, stable, "a twin", settings), stable]
     url = f"{settings.gateway_url}/v1/predictions/{model}"
     found = []
     with Users(local_key(settings), [Target("prediction", url, requests, PREDICTIONS_S)]) as users:

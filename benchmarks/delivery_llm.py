@@ -51,11 +51,13 @@ def steps(rounds: int) -> dict[str, list[float]]:
     models.parent.mkdir(parents=True, exist_ok=True)
     if not models.exists():
         models.symlink_to(PROJECT / ".clearway" / "llm" / "models")
-    start_serving(settings)
     folder = current_domain().folder
     declared = sorted((folder / "llms").glob("*.yaml"))[0]
     model, plan_file = declared.stem, folder / "releases" / f"{declared.stem}_canary.yaml"
+    # Before the gateway looks into the registry: two processes that open a new one both set its database up, and fail.
+    (settings.home / "mlflow").mkdir(parents=True, exist_ok=True)
     versions = llm_versions(declared, settings)
+    start_serving(settings)
     plan = ReleasePlan(
         model=model, version=versions["first"][0], smoke=Smoke(requests=3, p95_ms=20_000), ready_timeout_s=240
     )

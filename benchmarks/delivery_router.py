@@ -35,16 +35,17 @@ def stable_of(model: str, settings: Settings) -> tuple[str, str, int]:
 
 
 def same_artifact(model: str, version: str, name: str, settings: Settings) -> str:
-    """A registry version of the same artifact, registered once for each ``name``."""
+    """Another registry version of a version's artifact, registered once for each ``name``."""
     from assets.training.tabular.register import client
     from serving.models import registry
 
+    tag = f"{name}, of {version}"
     for known in registry.versions(model, settings):
-        if known.tags.get("clearway.bench") == name:
+        if known.tags.get("clearway.bench") == tag:
             return known.version
     mlflow = client(settings)
     original = mlflow.get_model_version(model, version)
-    made = mlflow.create_model_version(model, original.source, original.run_id, tags={"clearway.bench": name})
+    made = mlflow.create_model_version(model, original.source, original.run_id, tags={"clearway.bench": tag})
     return str(made.version)
 
 
@@ -144,7 +145,7 @@ def two_arms_each(model: str, settings: Settings) -> Iterator[dict[str, tuple[st
     supervisor, router = start_serving(settings), EnvoyRouter(settings)
     arms = LocalArms(supervisor)
     stable, version, _ = stable_of(model, settings)
-    other_version = same_artifact(model, version, "a second version", settings)
+    other_version = same_artifact(model, version, "a twin", settings)
     other, stub = arm_name(model, other_version), llm_gateway.MODEL
     supervisor.remove_program(CONTROLLER)
     weights, addresses = router.weights(), router.arms()

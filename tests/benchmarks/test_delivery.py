@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -10,9 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
 from benchmarks import delivery, delivery_llm, faulty_server
 from benchmarks.harness import LeftOut
@@ -77,18 +78,22 @@ def test_a_server_fails_predictions_while_it_is_told_to(tmp_path: Path) -> None:
     app.add_api_route("/predict", lambda: "fine", methods=["POST"])
     app.add_api_route("/readyz", lambda: "ready")
     app.add_middleware(faulty_server.Failing, file=flag)
-    with TestClient(app) as client:
-        assert client.post("/predict").status_code == 200
-        assert faulty_server.failed("garden-v3", settings) == []
-        flag.parent.mkdir()
-        flag.touch()
-        began = time.time()
-        assert client.post("/predict").status_code == 500
-        assert client.get("/readyz").status_code == 200
-        (at,) = faulty_server.failed("garden-v3", settings)
-        assert began <= at <= time.time()
-        flag.unlink()
-        assert client.post("/predict").status_code == 200
+
+    async def status(method: str, path: str) -> int:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
+            return (await client.request(method, path)).status_code
+
+    assert asyncio.run(status("POST", "/predict")) == 200
+    assert faulty_server.failed("garden-v3", settings) == []
+    flag.parent.mkdir()
+    flag.touch()
+    began = time.time()
+    assert asyncio.run(status("POST", "/predict")) == 500
+    assert asyncio.run(status("GET", "/readyz")) == 200
+    (at,) = faulty_server.failed("garden-v3", settings)
+    assert began <= at <= time.time()
+    flag.unlink()
+    assert asyncio.run(status("POST", "/predict")) == 200
 
 
 def test_one_arm_may_fail_and_the_others_are_the_usual_ones(tmp_path: Path) -> None:
