@@ -97,11 +97,17 @@ def _alike(rounds: list[dict[str, float]]) -> list[Row]:
 
 
 def _failing(rounds: list[dict[str, float]]) -> list[Row]:
+    early = Row("all fails at 10%, left while it was sound", "1", (sum(r["early"] for r in rounds),), aim=0)
+    rounds = [r for r in rounds if not r["early"]]
+    if not rounds:
+        return [early]
+
     def row(name: str, unit: str, what: str, aim: float | None = None) -> Row:
         return Row(f"all fails at 10%, {name}", unit, tuple(r[what] for r in rounds), aim=aim)
 
     slowest = max(r["after"] for r in rounds)
     return [
+        early,
         row("first failed answer to decision", "s", "decided"),
         row("decision to the last request it got", "s", "after"),
         Row("all fails at 10%, the same, slowest", "s", (slowest,), aim=2),
@@ -112,6 +118,10 @@ def _failing(rounds: list[dict[str, float]]) -> list[Row]:
 
 
 def _llm(found: dict[str, list[float]]) -> list[Row]:
-    sent, lost = sum(found.pop("sent")), sum(found.pop("lost"))
+    sent, lost, stayed = (sum(found.pop(name)) for name in ("sent", "lost", "not promoted"))
     rows = [Row(f"vLLM canary, {name}", "s", tuple(seconds)) for name, seconds in found.items()]
-    return [*rows, Row(f"vLLM canary, of {sent:.0f} chats lost", "1", (lost,), aim=0)]
+    return [
+        *rows,
+        Row("vLLM canaries that were not promoted", "1", (stayed,), aim=0),
+        Row(f"vLLM canary, of {sent:.0f} chats lost", "1", (lost,), aim=0),
+    ]

@@ -33,7 +33,8 @@ def steps(rounds: int) -> dict[str, list[float]]:
     """Release a first version, then by round: a canary to 100% and, back to the version before, one that is aborted.
 
     Returns:
-        seconds of each step by name, one a round; ``lost``: chats that were not answered whole, of ``sent``.
+        seconds of each step by name, one a round; ``lost``: chats that were not answered whole, of ``sent``;
+        ``not promoted``: 1 for a canary that did not get to 100%, which is the last then.
     """
     from assets.delivery.demonstration import chats, llm_versions
     from assets.domains import current_domain
@@ -69,13 +70,17 @@ def steps(rounds: int) -> dict[str, list[float]]:
     for _ in range(rounds):
         with Users(local_key(settings), [target]) as users:
             time.sleep(5)
-            for name, seconds in _to_the_end(model, other, plan_file, settings).items():
-                found[name].append(seconds)
-            for name, seconds in _aborted(model, stable, plan_file, settings).items():
-                found[name].append(seconds)
+            taken = _to_the_end(model, other, plan_file, settings)
+            if taken is not None:
+                taken |= _aborted(model, stable, plan_file, settings)
             time.sleep(2)
+        for name, seconds in (taken or {}).items():
+            found[name].append(seconds)
+        found["not promoted"].append(float(taken is None))
         found["sent"].append(float(len(users.replies)))
         found["lost"].append(float(sum(reply.lost for reply in users.replies)))
+        if taken is None:
+            break
         stable, other = other, stable
     return found
 
@@ -89,8 +94,8 @@ def _begin(model: str, version: str, plan_file: Any, settings: Settings) -> str:
     return submit(plan, settings)
 
 
-def _to_the_end(model: str, version: str, plan_file: Any, settings: Settings) -> dict[str, float]:
-    """Seconds of each step of a canary that is promoted, and until the server of the version before is gone."""
+def _to_the_end(model: str, version: str, plan_file: Any, settings: Settings) -> dict[str, float] | None:
+    """Seconds of each step of a canary, and until the server before it is gone; None when it is not promoted."""
     from serving.rollout.read import read_state, wait_for
     from serving.runtime.arms import PREFIX
     from serving.runtime.supervisor import Supervisor
@@ -98,7 +103,9 @@ def _to_the_end(model: str, version: str, plan_file: Any, settings: Settings) ->
     before = read_state(model, settings).stable
     ident = _begin(model, version, plan_file, settings)
     rollout = wait_for(model, ident, READY_S + PROMOTED_S, settings, until_held=True)
-    assert rollout.phase == "completed", rollout.stopped or rollout.reason
+    if rollout.phase != "completed":
+        print(f"not promoted: {rollout.stopped or rollout.reason}")
+        return None
     supervisor = Supervisor(settings)
     until("the version before is gone", lambda: f"{PREFIX}{before}" not in supervisor.status(), GONE_S, 0.1)
     return {**_seconds(rollout), "old server gone": time.time() - at(rollout, "completed")}

@@ -159,7 +159,7 @@ FOUND: dict[str, Any] = {
         {"promoted": 0, "lost": 0},
     ],
     "canaries:failing": [
-        {"decided": 1, "after": after, "in_all": 2, "failed": 6, "seen": 0} for after in (0.0, 0.1, 2.5)
+        {"decided": 1, "after": after, "in_all": 2, "failed": 6, "seen": 0, "early": 0} for after in (0.0, 0.1, 2.5)
     ],
 }
 
