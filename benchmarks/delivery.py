@@ -26,7 +26,10 @@ def measure(world: World) -> list[Row]:
     rows = _added(call("router:stations", rounds=world.repeats(7), seconds=1.0 if world.quick else 5.0))
     world.say("weights are changed under load")
     windows = world.repeats(10)
-    rows += _changes(call("router:change_weights", windows=windows), CHANGES_A_WINDOW * windows)
+    found = call("router:change_weights", windows=windows)
+    if found["why"]:
+        world.say(f"in the place of answers: {found['why']}")
+    rows += _changes(found, CHANGES_A_WINDOW * windows)
     world.say("a version is released against its own artifact")
     rows += _alike(call("canaries:alike", rounds=world.repeats(3), quick=world.quick))
     world.say("a version begins to fail in the middle of its canary")
@@ -66,7 +69,7 @@ def _changes(found: dict[str, Any], changes: int) -> list[Row]:
         Row(f"{changing}, requests lost", "1", (sum(of("changing", "lost")),), aim=0),
         Row(f"{changing}, answered by stable instead", "1", (found["instead"],), aim=0),
         Row("without changes, requests lost", "1", (sum(of("still", "lost")),), aim=0),
-        Row("a change, until Envoy has it", "ms", tuple(found["applied_ms"])),
+        Row("a change of two models, until Envoy has it", "ms", tuple(found["applied_ms"])),
     ]
     for target in ("prediction", "stream"):
         for what in ("p50", "p99"):

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from benchmarks.delivery_canaries import at, submitted_at
-from benchmarks.delivery_router import until
+from benchmarks.delivery_router import taken_by_envoy, until
 from benchmarks.harness import LeftOut
 from benchmarks.users import Target, Users
 from serving.rollout.state import Rollout
@@ -134,7 +134,7 @@ def _aborted(model: str, version: str, plan_file: Any, settings: Settings) -> di
     from serving.runtime.supervisor import Supervisor
 
     arm, router, supervisor = arm_name(model, version), EnvoyRouter(settings), Supervisor(settings)
-    ident = _begin(model, version, plan_file, settings)
+    taken, ident = taken_by_envoy(router), _begin(model, version, plan_file, settings)
 
     def rollout() -> Rollout:
         return read_rollout(model, ident, settings)
@@ -153,7 +153,7 @@ def _aborted(model: str, version: str, plan_file: Any, settings: Settings) -> di
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    until("Envoy sends it nothing", lambda: not router.weights()[model].get(arm) and router.applied(), GONE_S, 0.01)
+    until("Envoy sends it nothing", lambda: not router.weights()[model].get(arm) and taken(), GONE_S, 0.01)
     without = time.time()
     watcher.join()
     assert gone, "its process is still there"

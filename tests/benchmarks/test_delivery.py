@@ -147,6 +147,7 @@ FOUND: dict[str, Any] = {
     "router:change_weights": {
         "applied_ms": [40.0],
         "instead": 0,
+        "why": {"prediction: 502": 2},
         **{
             kind: [
                 {"sent": 9, "lost": lost, **{f"{t}_{p}": 1 for t in ("prediction", "stream") for p in ("p50", "p99")}}
@@ -193,6 +194,7 @@ def test_without_vllm_only_its_rows_are_left_out(monkeypatch: pytest.MonkeyPatch
     world = Calls()
     rows = {row.name: row for row in delivery.measure(world)}  # type: ignore[arg-type]
     assert "the rows of vLLM are left out: vLLM is not installed" in world.said[-1]
+    assert "in the place of answers: {'prediction: 502': 2}" in world.said
     assert not any("vLLM" in name for name in rows)
     assert rows["Envoy adds, p50"].value == rows["the gateway adds, p50"].value == 1
     missed = {name for name, row in rows.items() if row.holds is False}
