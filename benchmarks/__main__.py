@@ -17,7 +17,7 @@ from serving.errors import ClearwayError
 from serving.settings import get_settings
 
 # In this order, because the first leaves a released version for the next two.
-BENCHES = ("lifecycle", "serving", "metrics", "increment", "volume", "definitions", "evidence", "llm")
+BENCHES = ("lifecycle", "serving", "metrics", "increment", "volume", "definitions", "evidence", "delivery", "llm")
 
 
 def main() -> int:

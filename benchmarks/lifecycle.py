@@ -23,6 +23,7 @@ STAGE_OF = {
     "training_sets": "training",
     "models": "training",
     "releases": "delivery",
+    "rollouts": "delivery",  # shows the releases
 }
 
 

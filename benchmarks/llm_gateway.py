@@ -1,6 +1,7 @@
 """What the gateway and the router add to an answer of a language model, whose server here answers at once.
 
-``python -m benchmarks.llm_gateway PORT`` is that server: a real one's own time would hide a millisecond.
+``python -m benchmarks.llm_gateway PORT [PAUSE]`` is that server: a real one's own time would hide a millisecond. With
+a pause, in seconds, it waits so long after each word of a stream.
 """
 
 from __future__ import annotations
@@ -71,15 +72,10 @@ def chain(settings: Settings) -> Iterator[tuple[str, str]]:
     import httpx
 
     from serving.gateway.keys import create_key
-    from serving.llm.spec import LLM_FILE, LLMSpec
-    from serving.models.registry import cache_folder
     from serving.routing.envoy import EnvoyRouter
 
     port = free_port()
-    folder = cache_folder(MODEL, "1", settings)
-    folder.mkdir(parents=True)
-    (folder / LLM_FILE).write_text(LLMSpec(model=MODEL, base="owner/name").model_dump_json())
-    _log_release(settings, port)
+    declare(settings, port)
     router = EnvoyRouter(settings)
     router.prepare()
     router.set_arms({ARM: f"{settings.host}:{port}"})
@@ -112,10 +108,16 @@ def chain(settings: Settings) -> Iterator[tuple[str, str]]:
             process.wait(20)
 
 
-def _log_release(settings: Settings, port: int) -> None:
+def declare(settings: Settings, port: int) -> None:
+    """Have the gateway know the stub as a released language model, whose server listens on ``port``."""
+    from serving.llm.spec import LLM_FILE, LLMSpec
+    from serving.models.registry import cache_folder
     from serving.rollout.log import RolloutLog
     from serving.rollout.plan import ReleasePlan
 
+    folder = cache_folder(MODEL, "1", settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / LLM_FILE).write_text(LLMSpec(model=MODEL, base="owner/name").model_dump_json())
     log, plan = RolloutLog(MODEL, settings), ReleasePlan(model=MODEL, version="1")
     log.append("submitted", "r1", plan=plan.model_dump(mode="json"), submitted_at="2024-01-01T00:00:00+00:00")
     log.append("starting", "r1", arm=ARM, port=port)
@@ -139,6 +141,7 @@ def main() -> None:
         {"choices": [], "usage": usage},
     ]
     events = [b"data: " + orjson.dumps(part) + b"\n\n" for part in parts]
+    pause = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
 
     async def answer(request: web.Request) -> web.StreamResponse:
         body = orjson.loads(await request.read())
@@ -148,6 +151,8 @@ def main() -> None:
         await response.prepare(request)
         for event in [*events, b"data: [DONE]\n\n"]:
             await response.write(event)
+            if pause and b"content" in event:
+                await asyncio.sleep(pause)
         return response
 
     app = web.Application()

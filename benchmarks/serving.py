@@ -42,7 +42,7 @@ def measure(world: World) -> list[Row]:
     return rows
 
 
-def _requests() -> tuple[str, str, list[dict[str, Any]]]:
+def real_requests() -> tuple[str, str, list[dict[str, Any]]]:
     """The model, its stable version, and requests for real, different entities of the newest month."""
     import pandas as pd
 
@@ -77,7 +77,7 @@ def load(rounds: int, seconds: float) -> list[dict[str, Any]]:
     from serving.settings import get_settings
 
     settings = get_settings()
-    model, _, requests = _requests()
+    model, _, requests = real_requests()
     state = read_state(model, settings)
     assert state.stable is not None
     direct = f"http://{settings.host}:{state.arms[state.stable].port}/predict"
@@ -90,11 +90,11 @@ def load(rounds: int, seconds: float) -> list[dict[str, Any]]:
     async def all_rounds() -> list[dict[str, Any]]:
         found = []
         for url, bodies in targets.values():
-            await _until_answered(url, headers, bodies[0])
-            await _ask(url, headers, bodies, 8, 1.0)  # connections, and caches of files
+            await until_answered(url, headers, bodies[0])
+            await ask(url, headers, bodies, 8, 1.0)  # connections, and caches of files
         for _ in range(rounds):
             for at_once, (target, (url, bodies)) in itertools.product(CONCURRENCY, targets.items()):
-                taken, elapsed = await _ask(url, headers, bodies, at_once, seconds)
+                taken, elapsed = await ask(url, headers, bodies, at_once, seconds)
                 found.append(
                     {
                         "target": target,
@@ -109,7 +109,7 @@ def load(rounds: int, seconds: float) -> list[dict[str, Any]]:
     return asyncio.run(all_rounds())
 
 
-async def _until_answered(url: str, headers: dict[str, str], body: bytes) -> None:
+async def until_answered(url: str, headers: dict[str, str], body: bytes) -> None:
     """Wait for a server that was started a moment ago and is still loading its version."""
     import aiohttp
 
@@ -124,7 +124,7 @@ async def _until_answered(url: str, headers: dict[str, str], body: bytes) -> Non
             await asyncio.sleep(0.2)
 
 
-async def _ask(
+async def ask(
     url: str, headers: dict[str, str], bodies: list[bytes], at_once: int, seconds: float
 ) -> tuple[list[float], float]:
     """Seconds of every request of a closed loop, and of the whole; a request that is refused ends the bench."""
@@ -157,7 +157,7 @@ def predict(rounds: int) -> list[dict[str, float]]:
     from serving.settings import get_settings
 
     settings = get_settings()
-    name, version, requests = _requests()
+    name, version, requests = real_requests()
     model = TabularModel.load(resolve(name, version, settings))
     rows, deriver = RequestReader(model.spec).read(requests), RowDeriver(model.spec)
     assert model.spec.feature_service is not None
