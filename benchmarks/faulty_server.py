@@ -40,9 +40,9 @@ class OneFaultyArm(LocalArms):
         super().__init__(supervisor)
         self._arm = arm
 
-    def ensure(self, arm: str, model: str, version: str, port: int) -> None:
+    def ensure(self, arm: str, model: str, version: str, port: int, replica: int = 0) -> None:
         if arm != self._arm:
-            super().ensure(arm, model, version, port)
+            super().ensure(arm, model, version, port, replica)
             return
         settings = self._supervisor.settings
         arguments = ("--model", model, "--version", version, "--port", str(port), "--arm", arm)

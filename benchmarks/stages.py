@@ -82,6 +82,8 @@ class Stages:
         file = self.manifest.folder / "semantic_manifest.json"
         engine = MetricEngine(file, self.settings.warehouse_file)
         for name, metric in load_catalogue(file).metrics.items():
+            if self.manifest.served.keys() & set(metric.models):
+                continue  # of what was served, which is no part of the path
             asked = MetricQuery(metrics=(name,), grain="month", since=periods[0], until=following(periods[-1]))
             answer = engine.query(asked)
             line(metric.label, [str(r[0])[:7] for r in answer.rows], {metric.label: [r[1] for r in answer.rows]})

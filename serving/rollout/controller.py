@@ -73,6 +73,8 @@ class Controller:
             self._guard(f"alias of {model}", lambda _, s=state: self.reconciler.alias(s))  # type: ignore[misc]
             mine = [item for item in queue if item["plan"]["model"] == model]
             self._guard(model, lambda m, s=state, q=mine: self._move(m, s, q))  # type: ignore[misc]
+        # What was decided takes effect now: with the next tick a failing version would get requests for that long.
+        self._guard("decisions", lambda _: self.reconciler.traffic([self._state(model) for model in states]))
 
     def _guard(self, what: str, action: Callable[[str], object]) -> None:
         try:
