@@ -25,7 +25,7 @@ def healthy(world: World) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize("fault", ["status_500", "reset", "silent"])
+@pytest.mark.parametrize("fault", ["status_500", "reset", "silent", "refuse"])
 def test_a_canary_that_does_not_begin_is_replaced_by_stable(world: World, fault: str, stream: bool) -> None:
     world.canary.fault = fault
     world.split(90)
@@ -39,7 +39,7 @@ def test_a_canary_that_does_not_begin_is_replaced_by_stable(world: World, fault:
             break
     failed, good = world.records(f"{ident}-{attempt}", 2)
     assert (failed["attempt"], failed["arm"], failed["version"]) == (1, fake.arm("2"), "2")
-    assert failed["status"] == {"status_500": 500, "reset": 503, "silent": 504}[fault]
+    assert failed["status"] == {"status_500": 500, "reset": 503, "silent": 504, "refuse": 400}[fault]
     assert (good["attempt"], good["arm"], good["status"], good["fallback_from"]) == (
         2,
         fake.arm("1"),
@@ -50,6 +50,7 @@ def test_a_canary_that_does_not_begin_is_replaced_by_stable(world: World, fault:
     observed = world.observed(f"{ident}-{attempt}", 2)
     # Also of an arm that gave no sign the gates learn, under the rollout that was judged by it.
     assert [(o.arm, o.rollout) for o in observed] == [(fake.arm("2"), "r2"), (fake.arm("1"), None)]
+    assert observed[0].measures["refused"] == float(fault == "refuse")
     world.canary.release.set()
 
 
