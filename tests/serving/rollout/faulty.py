@@ -1,7 +1,7 @@
 """A real model server that fails as it is told by a file: ``python -m tests.serving.rollout.faulty FAULTS <server's>``.
 
 The file holds JSON, read again at each request: ``{"fail": share, "die": true, "slow_ms": ms, "slow_share": share,
-"nonsense": true, "refuse": true}``. Everything else is the server of ``serving.models.server``.
+"nonsense": true, "refuse": true, "measures": "name=number"}``. All else is the server of ``serving.models.server``.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def install(app: FastAPI, file: Path) -> None:
             return Response("{}", 200, {"x-clearway-measures": "invalid=1"}, media_type="application/json")
         response: Response = await answer(request)
         if faults.get("measured", True):
-            response.headers[MEASURES_HEADER] = "invalid=0"
+            response.headers[MEASURES_HEADER] = faults.get("measures", "invalid=0")
         return response
 
 
