@@ -17,6 +17,7 @@ import pytest
 from serving.gateway.keys import create_key
 from serving.llm import probe
 from serving.llm.register import register
+from serving.llm.spec import SERVER
 from serving.rollout.plan import Smoke
 from serving.settings import Settings
 from tests.serving.llm import fake
@@ -62,7 +63,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
 
 def test_a_chat_is_streamed_and_whole(real: Real) -> None:
     assert real.process.pid == psutil.Process(real.process.pid).pid
-    assert "vllm" in " ".join(psutil.Process(real.process.pid).cmdline())  # the launcher became it
+    assert str(SERVER) in psutil.Process(real.process.pid).cmdline()  # the launcher became it
     whole = real.chat("whole-1", temperature=0)
     assert whole.status_code == 200, whole.text
     assert whole.json()["model"] == fake.MODEL
