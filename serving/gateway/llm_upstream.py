@@ -41,6 +41,12 @@ class Opened:
     rest: AsyncIterator[bytes] | None = None
     body: bytes = b""
 
+    def refusal(self) -> Failed | None:
+        """That the arm, drawn in a rollout, refused; None otherwise. Stable is asked then: it may take the request."""
+        if self.split is None or not 400 <= self.response.status < 500:
+            return None
+        return Failed(self.response.status, "refused", "the version that is tried refused", self.arm, self.split)
+
 
 class Upstream:
     """The client to the router. Made and closed on the event loop that uses it."""

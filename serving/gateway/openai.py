@@ -150,14 +150,20 @@ class LLMGateway:
     async def _open(self, exchange: Exchange, body: dict[str, Any], headers: dict[str, str]) -> Opened:
         """The first attempt that begins to answer: of the arm that the router draws, else of stable."""
         path, spec, stable = route(exchange.kind), exchange.served.spec, exchange.served.stable
+        others = [arm for arm, weight in exchange.served.state.weights.items() if weight and arm != stable]
         try:
-            return await self._upstream.attempt(exchange.model, path, body, headers, spec)
+            opened = await self._upstream.attempt(exchange.model, path, body, headers, spec)
         except Failed as failed:
-            others = [arm for arm, weight in exchange.served.state.weights.items() if weight and arm != stable]
             if failed.arm == stable or (failed.arm is None and not others):
                 failed.arm = stable
                 raise
             first = failed
+        else:
+            refusal = opened.refusal()
+            if refusal is None or opened.arm == stable:
+                return opened
+            opened.response.close()
+            first = refusal
         try:
             opened = await self._upstream.attempt(exchange.model, path, body, headers, spec, stable)
         except Failed:

@@ -17,7 +17,7 @@ from serving.llm import paths
 from serving.settings import Settings
 
 LLM_FILE = "llm.json"
-MODULE = "vllm.entrypoints.openai.api_server"
+SERVER = Path(__file__).with_name("serve.py")
 Profile = Literal["cpu", "gpu"]
 REFUSALS = ("i'm sorry, but", "i can't assist", "i cannot assist", "i can't help with", "i am unable to", "as an ai")
 
@@ -130,7 +130,7 @@ def command(
     # Callers name the model; with an adapter that name is the adapter's, and the base is served beside it.
     served = f"{spec.model}-base" if spec.adapter else spec.model
     arguments = [
-        *(str(python or paths.interpreter()), "-m", MODULE),
+        *(str(python or paths.interpreter()), str(SERVER)),
         *("--model", base, "--served-model-name", served),
         *("--host", settings.host, "--port", str(port)),
         *("--max-model-len", str(spec.max_model_len), "--max-num-seqs", str(spec.max_num_seqs)),

@@ -1,124 +1,29 @@
-"""OpenAI's protocol through the real gateway and a real Envoy, against small servers that fail as they are told."""
+"""OpenAI's protocol through the real gateway and a real Envoy: answers, refusals, limits, records, metrics."""
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import pytest
 
-from serving.events.reader import read_segment
-from serving.gateway.keys import create_key
-from serving.llm.paths import llm_events
-from serving.rollout.observations import ObservationTail
-from serving.routing.envoy import EnvoyRouter
-from serving.settings import Settings
+from tests.serving.gateway.openai_chain import CHAT, TEXT, World, chain, events, said
 from tests.serving.llm import fake
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults]
-CHAT = {"model": fake.MODEL, "messages": [{"role": "user", "content": "What do beans need?"}], "max_tokens": 20}
-TEXT = "".join(fake.WORDS)
-
-
-@dataclass
-class World:
-    settings: Settings
-    router: EnvoyRouter
-    stable: fake.FakeLLM
-    canary: fake.FakeLLM
-    keys: dict[str, str]
-    tail: ObservationTail
-    seen: set[str] = field(default_factory=set)
-
-    def post(self, body: Any = CHAT, path: str = "chat/completions", key: str = "me", **headers: str) -> httpx.Response:
-        headers = {"authorization": f"Bearer {self.keys[key]}", **headers}
-        content = {"content": body} if isinstance(body, bytes) else {"json": body}
-        return httpx.post(f"{self.settings.gateway_url}/v1/{path}", headers=headers, timeout=20, **content)
-
-    def split(self, canary: int) -> None:
-        """Send ``canary`` percent of the requests to version 2."""
-        weights = {fake.arm("1"): 100 - canary, fake.arm("2"): canary}
-        self.router.set_weights(fake.MODEL, weights, split=f"r2:{canary}" if canary else None)
-        fake.until("Envoy follows", self.router.applied)
-
-    def records(self, ident: str, count: int = 1) -> list[dict[str, Any]]:
-        """The ``count`` records of a request, in closed and open segments; they come when its answer is over."""
-        found: list[dict[str, Any]] = []
-
-        def complete() -> bool:
-            paths = sorted(llm_events(self.settings).glob("*/0*"))
-            found[:] = [event for path in paths for event in read_segment(path) if event["request_id"] == ident]
-            return len(found) >= count
-
-        fake.until(f"{ident} is recorded", complete)
-        return found
-
-    def observed(self, ident: str, count: int = 1) -> list[Any]:
-        """What the gates learn of a request, ``count`` observations."""
-        found: list[Any] = []
-
-        def complete() -> bool:
-            found.extend(o for o in self.tail.read() if o.request_id == ident)
-            return len(found) >= count
-
-        fake.until(f"{ident} is observed", complete)
-        return found
-
-    def metric(self, name: str, **labels: str) -> float:
-        text = httpx.get(f"{self.settings.gateway_url}/metrics").text
-        wanted = [f'{key}="{value}"' for key, value in labels.items()]
-        lines = [line for line in text.splitlines() if line.startswith((f"{name}{{", f"{name} "))]
-        return sum(float(line.rpartition(" ")[2]) for line in lines if all(part in line for part in wanted))
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    settings = fake.home(tmp_path_factory.mktemp("llm"))
-    stable, canary = fake.FakeLLM(), fake.FakeLLM()
-    for version in ("1", "2"):
-        fake.write_version(settings, version, fake.spec(max_concurrent=4))
-    fake.log_release(settings, "1", stable.port, weights={fake.arm("1"): 100}, done=True)
-    fake.log_release(settings, "2", canary.port, weights={fake.arm("1"): 50, fake.arm("2"): 50}, done=False)
-    keys = {
-        "me": create_key("me", ["predict"], settings),
-        "reader": create_key("reader", ["read"], settings),
-        "slow": create_key("slow", ["predict"], settings, requests_per_minute=2),
-        "poor": create_key("poor", ["predict"], settings, tokens_per_minute=100),
-    }
-    with fake.envoy(settings) as router, fake.gateway(settings):
-        router.set_arms({fake.arm("1"): f"127.0.0.1:{stable.port}", fake.arm("2"): f"127.0.0.1:{canary.port}"})
-        found = World(settings, router, stable, canary, keys, ObservationTail(settings))
-        found.split(0)
+    with chain(tmp_path_factory.mktemp("llm")) as found:
         yield found
-    stable.stop()
-    canary.stop()
 
 
 @pytest.fixture(autouse=True)
 def healthy(world: World) -> None:
-    world.split(0)
-    for server in (world.stable, world.canary):
-        server.fault, server.words = None, list(fake.WORDS)
-        server.asked.clear()
-        server.headers.clear()
-        server.abandoned.clear()
-        server.release.clear()
-    world.tail.read()
-
-
-def events(response: httpx.Response) -> list[Any]:
-    """Contents of a stream's events; ``[DONE]`` stays text."""
-    lines = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
-    return [line if line == "[DONE]" else json.loads(line) for line in lines]
-
-
-def said(response: httpx.Response) -> str:
-    choices = [c for event in events(response) if isinstance(event, dict) for c in event.get("choices", [])]
-    return "".join(choice["delta"].get("content", "") for choice in choices)
+    world.heal()
 
 
 def test_a_whole_answer_passes_unchanged_and_is_recorded(world: World) -> None:
@@ -166,101 +71,6 @@ def test_usage_is_passed_to_who_asked_for_it(world: World) -> None:
     response = world.post({**CHAT, "stream": True, "stream_options": {"include_usage": True}})
     assert events(response)[-2]["usage"]["completion_tokens"] == 5
     assert said(response) == TEXT
-
-
-@pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize("fault", ["status_500", "reset", "silent"])
-def test_a_canary_that_does_not_begin_is_replaced_by_stable(world: World, fault: str, stream: bool) -> None:
-    world.canary.fault = fault
-    world.split(90)
-    ident = f"fall-{fault}-{stream}"
-    for attempt in range(30):  # until one is drawn for the canary; the draw is Envoy's
-        response = world.post({**CHAT, "stream": stream}, **{"x-request-id": f"{ident}-{attempt}"})
-        assert response.status_code == 200
-        assert response.headers["x-clearway-arm"] == fake.arm("1")
-        assert (said(response) if stream else response.json()["choices"][0]["message"]["content"]) == TEXT
-        if world.canary.asked:
-            break
-    failed, good = world.records(f"{ident}-{attempt}", 2)
-    assert (failed["attempt"], failed["arm"], failed["version"]) == (1, fake.arm("2"), "2")
-    assert failed["status"] == {"status_500": 500, "reset": 503, "silent": 504}[fault]
-    assert (good["attempt"], good["arm"], good["status"], good["fallback_from"]) == (
-        2,
-        fake.arm("1"),
-        200,
-        fake.arm("2"),
-    )
-    assert world.metric("clearway_llm_fallbacks_total", arm=fake.arm("2")) >= 1
-    observed = world.observed(f"{ident}-{attempt}", 2)
-    # Also of an arm that gave no sign the gates learn, under the rollout that was judged by it.
-    assert [(o.arm, o.rollout) for o in observed] == [(fake.arm("2"), "r2"), (fake.arm("1"), None)]
-    world.canary.release.set()
-
-
-@pytest.mark.parametrize("fault", ["die_before", "hang_before", "error_first"])
-def test_a_stream_that_ends_before_its_first_token_is_replaced_too(world: World, fault: str) -> None:
-    world.canary.fault = fault
-    world.split(90)
-    for attempt in range(30):
-        response = world.post({**CHAT, "stream": True}, **{"x-request-id": f"first-{fault}-{attempt}"})
-        assert (response.status_code, said(response)) == (200, TEXT)
-        if world.canary.asked:
-            break
-    failed, good = world.records(f"first-{fault}-{attempt}", 2)
-    assert (failed["arm"], good["arm"]) == (fake.arm("2"), fake.arm("1"))
-    observed = world.observed(f"first-{fault}-{attempt}", 2)
-    assert [(o.arm, o.status >= 500, o.rollout, o.percent) for o in observed] == [
-        (fake.arm("2"), True, "r2", 90),
-        (fake.arm("1"), False, None, None),
-    ]
-    world.canary.release.set()
-
-
-@pytest.mark.parametrize(
-    ("fault", "code", "status"),
-    [("die_mid", "arm_died", 502), ("hang_mid", "timeout", 504), ("error_mid", "arm_died", 502),
-     ("garbage", "arm_died", 502)],
-)  # fmt: skip
-def test_a_stream_that_breaks_ends_with_an_error_event(world: World, fault: str, code: str, status: int) -> None:
-    world.stable.fault = fault
-    response = world.post({**CHAT, "stream": True}, **{"x-request-id": f"mid-{fault}"})
-    assert response.status_code == 200
-    *_, last = events(response)
-    assert said(response) == "Water the"
-    assert (last["error"]["code"], last["error"]["type"]) == (code, "server_error")
-    assert last["error"]["request_id"] == f"mid-{fault}"
-    (record,) = world.records(f"mid-{fault}")
-    assert (record["status"], record["error"], record["arm"]) == (status, code, fake.arm("1"))
-    world.stable.release.set()
-
-
-@pytest.mark.parametrize(("fault", "status"), [("status_500", 500), ("silent", 504), ("reset", 503)])
-def test_stable_that_fails_is_an_error_not_a_second_try(world: World, fault: str, status: int) -> None:
-    world.stable.fault = fault
-    response = world.post(**{"x-request-id": f"stable-{fault}"})
-    assert response.status_code == status
-    error = response.json()["error"]
-    assert (error["type"], error["request_id"]) == ("server_error", f"stable-{fault}")
-    assert error["code"] == error["reason"]
-    assert world.canary.asked == []
-    # With two arms in use, one that gave no sign might have been the other: stable is asked again, nobody is blamed.
-    arms = [None, fake.arm("1")] if fault == "silent" else [fake.arm("1")]
-    records = world.records(f"stable-{fault}", len(arms))
-    assert [(record["arm"], record["status"]) for record in records] == [(arm, status) for arm in arms]
-    assert len(world.stable.asked) <= len(arms)
-    world.stable.release.set()
-
-
-def test_a_caller_who_goes_away_stops_the_server_and_gives_its_place_back(world: World) -> None:
-    world.stable.words = ["word"] * 100_000
-    headers = {"authorization": f"Bearer {world.keys['me']}", "x-request-id": "gone-1"}
-    url = f"{world.settings.gateway_url}/v1/chat/completions"
-    with httpx.stream("POST", url, json={**CHAT, "stream": True}, headers=headers, timeout=20) as response:
-        next(response.iter_raw())
-    assert world.stable.abandoned.wait(20)
-    (record,) = world.records("gone-1")
-    assert (record["status"], record["error"]) == (499, "client_gone")
-    fake.until("its place is free", lambda: world.metric("clearway_llm_running", model=fake.MODEL) == 0)
 
 
 def test_more_than_a_model_takes_at_once_is_429(world: World) -> None:

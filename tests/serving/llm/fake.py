@@ -33,7 +33,7 @@ class FakeLLM:
 
     Faults: ``status_500``, ``silent`` (not even headers), ``die_before`` and ``hang_before`` (headers, no event),
     ``die_mid`` and ``hang_mid`` (after two tokens), ``error_first`` and ``error_mid`` (an error event), ``garbage``,
-    ``slow`` (0.3 s before the first token), ``reset`` (the connection is dropped unanswered).
+    ``slow`` (0.3 s before the first token), ``reset`` (the connection is dropped unanswered), ``refuse`` (status 400).
     """
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class FakeLLM:
             return
         if self.fault == "status_500":
             self.whole(handler, 500, json.dumps({"error": {"message": "out of memory", "code": 500}}).encode())
-        elif body.get("temperature") == -1:
+        elif body.get("temperature") == -1 or self.fault == "refuse":
             error = {"message": "temperature must be non-negative", "type": "BadRequestError", "code": 400}
             self.whole(handler, 400, json.dumps({"error": error}).encode())
         elif body.get("stream"):

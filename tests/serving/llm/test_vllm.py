@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,21 +15,15 @@ import psutil
 import pytest
 
 from serving.gateway.keys import create_key
-from serving.llm import paths, probe
+from serving.llm import probe
 from serving.llm.register import register
-from serving.models.registry import resolve
+from serving.llm.spec import SERVER
 from serving.rollout.plan import Smoke
-from serving.runtime.program import clearway_environment, free_port
-from serving.settings import PROJECT, Settings
+from serving.settings import Settings
 from tests.serving.llm import fake
+from tests.serving.llm import real as vllm
 
-BASE = PROJECT / ".clearway" / "llm" / "models" / paths.declared()["model"]["name"]
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(not paths.interpreter().exists(), reason="vLLM is not installed: make llm"),
-    pytest.mark.skipif(not (BASE / "model.safetensors").exists(), reason="the model is not prepared: make llm"),
-]
-READY_SECONDS = 240
+pytestmark = vllm.MARKS
 
 
 @dataclass
@@ -42,7 +32,6 @@ class Real:
     process: subprocess.Popen[bytes]
     url: str
     key: str
-    log: Path
 
     def headers(self, ident: str) -> dict[str, str]:
         return {"authorization": f"Bearer {self.key}", "x-request-id": ident}
@@ -60,43 +49,21 @@ class Real:
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
-    folder = tmp_path_factory.mktemp("vllm")
-    settings = fake.home(folder)
-    declared = fake.spec(base=str(BASE), first_token_s=60, between_tokens_s=30, answer_s=60, max_model_len=512)
+    settings = fake.home(tmp_path_factory.mktemp("vllm"))
+    declared = fake.spec(base=str(vllm.BASE), first_token_s=60, between_tokens_s=30, answer_s=60, max_model_len=512)
     version = register(declared, settings=settings, alias=None)
-    resolve(fake.MODEL, version, settings)
-    port = free_port(taken=[settings.gateway_port, settings.envoy_port, settings.envoy_admin_port])
-    command = [sys.executable, "-m", "serving.llm.launch", "--model", fake.MODEL, "--version", version]
-    environment = {**os.environ, **clearway_environment(settings)}
-    log = folder / "vllm.log"
-    with open(log, "wb") as output:
-        process = subprocess.Popen(
-            [*command, "--port", str(port)], cwd=PROJECT, env=environment, stdout=output, stderr=output,
-            start_new_session=True,
-        )  # fmt: skip
-    url = f"http://{settings.host}:{port}"
-    try:
-        deadline = time.monotonic() + READY_SECONDS
-        while (problem := probe.readiness_problem(url, fake.MODEL)) is not None:
-            tail = log.read_text(errors="replace")[-2000:]
-            assert process.poll() is None, tail
-            assert time.monotonic() < deadline, f"{problem}\n{tail}"
-            time.sleep(0.5)
-        fake.log_release(settings, version, port, weights={fake.arm(version): 100}, done=True)
+    with vllm.launched(settings, version) as server:
+        fake.log_release(settings, version, server.port, weights={fake.arm(version): 100}, done=True)
         with fake.envoy(settings) as router, fake.gateway(settings):
-            router.set_arms({fake.arm(version): f"{settings.host}:{port}"})
+            router.set_arms({fake.arm(version): f"{settings.host}:{server.port}"})
             router.set_weights(fake.MODEL, {fake.arm(version): 100})
             fake.until("Envoy follows", router.applied)
-            yield Real(settings, process, url, create_key("me", ["predict"], settings), log)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(20)
+            yield Real(settings, server.process, server.url, create_key("me", ["predict"], settings))
 
 
 def test_a_chat_is_streamed_and_whole(real: Real) -> None:
     assert real.process.pid == psutil.Process(real.process.pid).pid
-    assert "vllm" in " ".join(psutil.Process(real.process.pid).cmdline())  # the launcher became it
+    assert str(SERVER) in psutil.Process(real.process.pid).cmdline()  # the launcher became it
     whole = real.chat("whole-1", temperature=0)
     assert whole.status_code == 200, whole.text
     assert whole.json()["model"] == fake.MODEL

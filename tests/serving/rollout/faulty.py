@@ -1,7 +1,7 @@
 """A real model server that fails as it is told by a file: ``python -m tests.serving.rollout.faulty FAULTS <server's>``.
 
 The file holds JSON, read again at each request: ``{"fail": share, "die": true, "slow_ms": ms, "slow_share": share,
-"nonsense": true, "refuse": true}``. Everything else is the server of ``serving.models.server``.
+"nonsense": true, "refuse": true, "measures": "name=number"}``. All else is the server of ``serving.models.server``.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def install(app: FastAPI, file: Path) -> None:
         response: Response = await answer(request)
         if faults.get("measured", True):
             own = response.headers.get(MEASURES_HEADER)
-            response.headers[MEASURES_HEADER] = ",".join(filter(None, (own, "invalid=0")))
+            response.headers[MEASURES_HEADER] = ",".join(filter(None, (own, faults.get("measures", "invalid=0"))))
         return response
 
 
