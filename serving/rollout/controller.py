@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from serving.rollout.log import RolloutLog
 from serving.rollout.plan import parse_plan
 from serving.rollout.read import released_models
 from serving.rollout.reconcile import Arms, Reconciler
+from serving.rollout.record import decision_record
 from serving.rollout.state import ModelState, Rollout, fold
 from serving.rollout.submit import folder, take_back, waiting
 from serving.routing.router import Router
@@ -247,66 +247,14 @@ class Controller:
 
     def _complete(self, state: ModelState, rollout: Rollout) -> None:
         if self.reconciler.alias(state):
-            record = self._record(state, rollout, "completed", None)
+            record = decision_record(state, rollout, "completed", None, self.settings)
             self._append(state.model, "completed", rollout.id, record=record)
 
     def _roll_back(self, state: ModelState, rollout: Rollout, reason: str, **data: Any) -> None:
-        record = self._record(state, rollout, "rolled_back", reason)
+        record = decision_record(state, rollout, "rolled_back", reason, self.settings)
         if data.get("evidence"):
             record["evidence"] = data["evidence"]
         self._append(state.model, "rolled_back", rollout.id, reason=reason, record=record, **data)
-
-    def _record(self, state: ModelState, rollout: Rollout, outcome: str, reason: str | None) -> dict[str, Any]:
-        """The decision record: everything that somebody who asks "why does this version serve?" needs."""
-        stable = state.arms.get(state.stable) if state.stable else None
-        try:
-            metadata = kinds.origin(state.model, rollout.version, self.settings)
-        except ClearwayError:
-            metadata = {}
-        return {
-            "model": state.model,
-            "version": rollout.version,
-            "replaced": stable.version if stable and stable.name != rollout.arm else None,
-            "strategy": rollout.plan["strategy"],
-            "outcome": outcome,
-            "why": reason,
-            "requested_by": rollout.plan["requested_by"],
-            "request_reason": rollout.plan["reason"],
-            "approved_by": approved_by(rollout) if outcome == "completed" else None,
-            "submitted_at": rollout.entries[0]["submitted_at"],
-            "decided_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "smoke": rollout.smoke,
-            "gates": rollout.plan["evidence"],
-            "evidence": next(
-                (e["evidence"] for e in reversed(rollout.entries) if e["type"] == "switched" and "evidence" in e), None
-            ),
-            "steps": steps_taken(rollout),
-            "trained_from": metadata,
-        }
-
-
-def approved_by(rollout: Rollout) -> str:
-    """Who or what let the new version take all traffic."""
-    (switched,) = [e for e in rollout.entries if e["type"] == "switched"]
-    if "by" in switched:
-        return str(switched["by"])
-    return "the plan's gates" if "evidence" in switched else "the plan's smoke test"
-
-
-def steps_taken(rollout: Rollout) -> list[dict[str, Any]]:
-    """What happened under gates, in order: when, which weight, why."""
-    kinds = ("shadowing", "stepped", "switched", "held", "paused", "resumed")
-    return [
-        {
-            "at": e["at"],
-            "what": e["type"],
-            "percent": e["weights"][rollout.arm] if "weights" in e else None,
-            "why": e.get("why") or e.get("reason"),
-            "by": e.get("by"),
-        }
-        for e in rollout.entries
-        if e["type"] in kinds
-    ]
 
 
 def _only_one(settings: Settings) -> int:

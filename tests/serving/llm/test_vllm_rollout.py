@@ -18,6 +18,7 @@ import pytest
 from serving.gateway.keys import create_key
 from serving.llm import probe
 from serving.llm.register import register
+from serving.llm.spec import SERVER
 from serving.models.registry import CHAMPION, alias_version
 from serving.rollout.plan import parse_plan
 from serving.rollout.read import read_rollout, read_state, wait_for
@@ -25,6 +26,7 @@ from serving.rollout.state import Rollout
 from serving.rollout.submit import submit
 from serving.routing.envoy import EnvoyRouter
 from serving.routing.router import ARM_HEADER
+from serving.runtime import processes
 from serving.runtime.arms import PREFIX
 from serving.runtime.laptop import start_serving, stop_all
 from serving.runtime.supervisor import Supervisor
@@ -34,7 +36,7 @@ from tests.serving.llm import real as vllm
 from tests.serving.llm.chats import Chats
 
 pytestmark = [*vllm.MARKS, pytest.mark.faults]
-FIRST, SOUND, BROKEN = "1", "2", "3"
+FIRST, SOUND, BROKEN, BENT = "1", "2", "3", "4"
 DONE_SECONDS = 300
 # Fits into the broken version's context, which is why its smoke test passes.
 SHORT = {
@@ -111,8 +113,8 @@ class Laptop:
 
 @pytest.fixture(scope="module")
 def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
-    """Given three registered versions, of which the first is released: the base; the base with an adapter that changes
-    nothing; the base with a context that is too short for what people ask."""
+    """Given versions of one base, of which the first is released: plain; with an adapter that changes nothing; with a
+    context that is too short for what people ask; with an adapter that bends its answers."""
     folder = tmp_path_factory.mktemp("rollout")
     settings = fake.home(folder)
     plain = fake.spec(base=str(vllm.BASE), max_model_len=512, max_num_seqs=4, kv_cache_bytes=64 << 20,
@@ -121,12 +123,17 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     assert register(plain, alias=None, settings=settings) == FIRST
     assert register(plain, zero, alias=None, settings=settings) == SOUND
     assert register(plain.model_copy(update={"max_model_len": 32}), alias=None, settings=settings) == BROKEN
+    bent = adapter.write(folder / "bent", vllm.BASE, rank=8, size=0.5)
+    assert register(plain, bent, alias=None, settings=settings) == BENT
     found = Laptop(settings, start_serving(settings), create_key("me", ["predict"], settings))
     try:
         first = found.done(found.submit(FIRST, strategy="blue_green"))
         assert first.phase == "completed", first.reason
         yield found
     finally:
+        for process in processes.marked(settings.runtime):  # vLLM takes long to stop while it starts
+            if str(SERVER) in process.cmdline():
+                process.kill()
         stop_all(settings)
 
 
@@ -175,6 +182,19 @@ def test_an_adapter_that_changes_nothing_answers_as_the_base(laptop: Laptop) -> 
     assert "--enable-lora" in laptop.processes(SOUND)[0].cmdline()
     for question in ("Name a colour.", "What do beans need?"):
         assert laptop.greedy(SOUND, question) == laptop.greedy(FIRST, question)
+
+
+def test_a_shadow_that_says_something_else_leaves_and_nobody_hears_it(laptop: Laptop) -> None:
+    compared = {"min_pairs": 5, "min_agreement": 0.5, "tolerance": 0.2}
+    with laptop.chats(people=2, temperature=0, max_tokens=12) as chats:
+        rollout = laptop.done(laptop.submit(BENT, strategy="shadow", shadow=compared))
+        chats.more(2)
+    assert rollout.phase == "rolled_back", rollout.stopped
+    assert kinds(rollout) == ["submitted", "starting", "ready", "smoked", "shadowing", "rolled_back"]
+    assert str(rollout.reason).startswith("gate agreement: ")
+    assert rollout.record is not None
+    assert rollout.record["evidence"]["gates"]["agreement"]["new"] > 0.5
+    assert (chats.statuses, chats.endings, set(chats.arms)) == ({"200"}, {"[DONE]"}, {fake.arm(SOUND)})
 
 
 def test_a_version_that_refuses_what_people_ask_is_rolled_back(laptop: Laptop) -> None:
