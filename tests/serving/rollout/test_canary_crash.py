@@ -17,7 +17,7 @@ from serving.rollout.log import CRASH_VARIABLE, LogUnwritable, RolloutLog
 from serving.rollout.read import read_state
 from serving.routing.envoy import EnvoyRouter
 from serving.runtime import processes
-from serving.runtime.laptop import CONTROLLER, start_serving
+from serving.runtime.laptop import CONTROLLER
 from serving.runtime.program import clearway_environment, python
 from serving.settings import Settings
 from tests.serving.models import toy
@@ -110,8 +110,9 @@ def test_whatever_is_killed_the_rollout_ends_and_users_are_answered(laptop: Lapt
                     process.kill()
                 except psutil.NoSuchProcess:
                     continue
-            start_serving(laptop.settings)
-            laptop.supervisor.add_program(laptop.controller)
+            # All programs as they were. start_serving would put another controller in the place of the tests', which
+            # would start every arm anew under its own command.
+            laptop.supervisor.ensure_running()
         else:
             pid = laptop.supervisor.status()[victim].pid
             assert pid is not None
@@ -124,7 +125,9 @@ def test_whatever_is_killed_the_rollout_ends_and_users_are_answered(laptop: Lapt
             time.sleep(0.1)
         assert {status for _, _, status in users.answers[mark + 20 :]} == {"200"}
     assert set(users.statuses) <= {"200", "503", "ConnectError", "ReadError", "RemoteProtocolError", "WriteError"}
-    if victim in ("arm-" + V2, "everything"):  # of everything the new version may come back last
+    # Of everything: the errors that both share move no gate, but answers of a server that has just begun are slow, and
+    # it is the new version that leaves when they are its own.
+    if victim in ("arm-" + V2, "everything"):
         assert rollout.phase in ("completed", "rolled_back")
     else:
         assert (rollout.phase, rollout.reason) == ("completed", None)
