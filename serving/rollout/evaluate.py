@@ -268,12 +268,13 @@ class Evaluation:
         """The outcome of a request at each gate that counts it, in [0, 1], higher is worse."""
         failed = o.status >= 500
         found = [("errors", float(failed))]
-        if failed:
-            return found
         if self.baseline is not None and o.at > self.baseline["at"]:
             for name, latency in self._latency.items():
-                if latency.measure in o.measures:
-                    found.append((name, self._slow(latency, name, o)))
+                # An answer that never comes is a slow one. Left out, while one arm is down the other alone is compared.
+                if failed or latency.measure in o.measures:
+                    found.append((name, 1.0 if failed else self._slow(latency, name, o)))
+        if failed:
+            return found
         for name, scalar in self._scalars.items():
             if scalar.measure in o.measures:
                 found.append((name, _bounded(scalar, o.measures[scalar.measure])))

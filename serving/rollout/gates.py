@@ -42,7 +42,7 @@ class LatencyGate(_Margins):
     """The share of requests that are slower than a quantile of stable's latency, frozen before the first step.
 
     The new version's latency is divided by ``1 + slower`` first, so that a version slower by that factor is as good as
-    stable. Of requests that failed no latency is counted: they are the error gate's.
+    stable. A request that failed counts as slow on either.
     """
 
     measure: Measure = Field(

@@ -74,6 +74,20 @@ def test_errors_are_of_the_service_and_refusals_of_the_request() -> None:
     assert gates["refused"].new == 0.5, "a failed request says nothing of refusals"
 
 
+def test_while_stable_is_down_the_other_is_not_alone_to_blame_for_being_slow() -> None:
+    """Both come back from an outage: one does not answer yet, the other answers slowly, each for a while."""
+    rng = random.Random(3)
+    evaluation = Evaluation(plan(), "r", NEW)
+    evaluation.prepare([seen(-n, STABLE, percent=None, latency_ms=10.0) for n in range(BASELINE_REQUESTS, 0, -1)])
+    for number in range(400):
+        arm = NEW if rng.random() < 0.5 else STABLE
+        fails = (arm == STABLE) == (number < 200)
+        evaluation.take([seen(number, arm, 503 if fails else 200, percent=50, latency_ms=500.0)])
+    (latency,) = [gate for name, gate in evaluation.look().gates.items() if name.startswith("latency")]
+    assert (latency.new, latency.stable) == (1, 1)
+    assert latency.rollback < 1 / plan().alpha / 5
+
+
 def test_the_baseline_is_frozen_from_stable_before_and_during() -> None:
     evaluation = Evaluation(plan(), "r", NEW)
     half = BASELINE_REQUESTS // 2
