@@ -44,6 +44,7 @@ class Predictor:
         self._features = OnlineFeatures(self.spec.feature_service, settings) if self.spec.feature_service else None
         self._feature_names = self.spec.features
         self._skew = InputSkew(self.spec.inputs)
+        self.knows_skew = self._skew.known
         # The first call of a booster allocates; it must not be a user's.
         self.model.predict_proba(np.full((1, len(self.spec.inputs)), np.nan))
 
@@ -88,7 +89,7 @@ class Predictor:
             "prediction_time": self._deriver.prediction_time(row),
             "feature_times": features.times,
             "missing_features": [name for name in self._feature_names if name not in features.values],
-            "input_skew": round(skew, 4),
+            "input_skew": round(skew, 4) if self.knows_skew else None,
         }
         label = self.model.label(score)
         if label is not None:

@@ -178,11 +178,13 @@ class ModelServer:
         missing = sum(len(prediction["missing_features"]) for prediction in predictions)
         if missing:
             self.metrics.missing.inc(missing)
-        skew = sum(prediction["input_skew"] for prediction in predictions) / max(1, len(predictions))
-        self.metrics.skew.observe(skew)
         content = {"model": self.model, "version": self.version, "arm": self.arm, "predictions": predictions}
         features = max(1, len(predictions) * len(self.predictor.spec.features))
-        measured = f"missing_features={missing / features:.6g},input_skew={skew:.6g}"
+        measured = f"missing_features={missing / features:.6g}"
+        if self.predictor.knows_skew and predictions:
+            skew = sum(prediction["input_skew"] for prediction in predictions) / len(predictions)
+            self.metrics.skew.observe(skew)
+            measured += f",input_skew={skew:.6g}"
         return answer(content, headers={MEASURES_HEADER: measured}), None
 
 

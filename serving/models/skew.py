@@ -34,7 +34,7 @@ def training_ranges(inputs: Sequence[ModelInput], matrix: Matrix) -> list[ModelI
 
 
 class InputSkew:
-    """Compares matrices with what training saw; of a version that did not record it nothing is skewed."""
+    """Compares matrices with what training saw; ``known`` is whether the version recorded any of it."""
 
     def __init__(self, inputs: Sequence[ModelInput]) -> None:
         seen = [item.seen or Seen(missing=1.0) for item in inputs]

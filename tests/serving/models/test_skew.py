@@ -38,7 +38,7 @@ def test_the_skew_is_the_share_of_inputs_that_training_did_not_see() -> None:
     assert found == pytest.approx([0, 1 / 3, 1 / 3, 2 / 3]), "what training missed too is no skew, nor is its presence"
 
 
-def test_a_version_without_the_record_is_never_skewed() -> None:
+def test_a_version_without_the_record_does_not_know() -> None:
     skew = InputSkew(toy.spec().inputs)
     assert not skew.known
     assert skew.of(np.full((2, len(toy.spec().inputs)), NAN)).tolist() == [0, 0]

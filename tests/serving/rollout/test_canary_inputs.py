@@ -29,14 +29,14 @@ def changed() -> dict[str, Any]:
             "keys": {"bed_crop_id": "{bed}-{crop}"}}  # fmt: skip
 
 
-def skewed() -> dict[str, Any]:
-    """Version 3 was trained on litres of another unit."""
+def trained_on(low: float, high: float) -> dict[str, Any]:
+    """A version whose training saw litres in this range."""
     import numpy as np
 
     inputs = toy.spec().inputs
     rng = np.random.default_rng(0)
     training = np.column_stack(
-        [rng.uniform(4000, 5000, 300) if i.name == "litres" else np.full(300, np.nan) for i in inputs]
+        [rng.uniform(low, high, 300) if i.name == "litres" else np.full(300, np.nan) for i in inputs]
     )
     ranged = training_ranges(inputs, training)
     assert InputSkew(ranged).known
@@ -46,9 +46,10 @@ def skewed() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     folder = tmp_path_factory.mktemp("home")
-    settings = toy.home(folder, versions=1)
+    settings = toy.home(folder, versions=0)
+    assert toy.register(settings, folder / "trained" / "1", 1, **trained_on(1, 10)) == "1"
     assert toy.register(settings, folder / "trained" / "2", 2, **changed()) == "2"
-    assert toy.register(settings, folder / "trained" / "3", 3, **skewed()) == "3"
+    assert toy.register(settings, folder / "trained" / "3", 3, **trained_on(4000, 5000)) == "3"
     found = Laptop(settings)
     try:
         yield found
