@@ -171,7 +171,7 @@ def test_what_was_served_is_judged_by_the_semantic_layer(reference: Ran) -> None
         found = connection.execute("select model_version, count(*) from marts.fct_predictions group by 1").fetchall()
     # The smoke test asks the same example again under one id each; a month's flights are known in full.
     assert found == [("1", len(set(rows.column("request_id").to_pylist())))]
-    assert "outcomes/arrival_delay" in done.stdout + done.stderr
+    assert "outcomes__arrival_delay - STEP_SUCCESS" in done.stdout + done.stderr
 
 
 def test_nothing_is_left_behind_after_stop(reference: Ran) -> None:
