@@ -54,13 +54,8 @@ def train(
         incumbent: the champion's probabilities for a frame like ``later``; None when there is no champion.
         metadata: goes into the version's spec.
     """
-    spec = model.serving_spec(categories=_categories(model, learn), values=_closed_values(model, learn))
-    matrix = derive(spec.inputs, learn, learn)
-    labels = learn["_label"].to_numpy(np.float64)
-    fitted = fit(matrix, labels, _seconds(learn), model.learner, spec.categorical, threads, progress)
-    spec = spec.model_validate({**spec.model_dump(), "calibration": fitted.calibration, "metadata": metadata})
-    spec = spec.model_copy(update={"inputs": training_ranges(spec.inputs, matrix)})
-    version = TabularModel(fitted.booster, spec, threads)
+    fitted, version = _fit(model, learn, metadata, threads, progress)
+    spec = version.spec
 
     truth = later["_label"].to_numpy(np.float64)
     probabilities = version.predict_proba(derive(spec.inputs, later, later))
@@ -87,6 +82,28 @@ def train(
         probabilities,
         judged.head(5),
     )
+
+
+def fitted_version(model: ModelDeclaration, learn: pd.DataFrame, threads: int) -> Callable[[pd.DataFrame], Array]:
+    """Probabilities of a model fitted on ``learn`` as declared, for frames like it; nothing is judged or registered."""
+    _, version = _fit(model, learn, {}, threads, lambda _: None)
+    return lambda frame: version.predict_proba(derive(version.spec.inputs, frame, frame))
+
+
+def _fit(
+    model: ModelDeclaration,
+    learn: pd.DataFrame,
+    metadata: dict[str, Any],
+    threads: int,
+    progress: Callable[[str], None],
+) -> tuple[Fitted, TabularModel]:
+    spec = model.serving_spec(categories=_categories(model, learn), values=_closed_values(model, learn))
+    matrix = derive(spec.inputs, learn, learn)
+    labels = learn["_label"].to_numpy(np.float64)
+    fitted = fit(matrix, labels, _seconds(learn), model.learner, spec.categorical, threads, progress)
+    spec = spec.model_validate({**spec.model_dump(), "calibration": fitted.calibration, "metadata": metadata})
+    spec = spec.model_copy(update={"inputs": training_ranges(spec.inputs, matrix)})
+    return fitted, TabularModel(fitted.booster, spec, threads)
 
 
 def _seconds(frame: pd.DataFrame) -> NDArray[np.int64]:

@@ -17,9 +17,7 @@ from pydantic import ValidationError
 from assets.monitoring.alerts import DELIVERED, FILE, SINKS, Alert, Alerts, LogSink, MailSink, WebhookSink
 from serving.runtime.program import free_port
 
-FIRST = Alert(
-    "arrival/2013-06", "2013-07-01T00:00:00+00:00", "Retraining would not help", "Look.", {"gain": 0.01}
-)
+FIRST = Alert("arrival/2013-06", "2013-07-01T00:00:00+00:00", "Retraining would not help", "Look.", {"gain": 0.01})
 SECOND = Alert("arrival/2013-07", "2013-08-01T00:00:00+00:00", "No labels", "Where are they?")
 HOOK = WebhookSink(kind="webhook", url_variable="TEST_ALERT_HOOK")
 

@@ -1,0 +1,62 @@
+"""The half-period backtest: would a model fitted on all but the newest labels have beaten the champion on those?
+
+It answers what a retraining would gain before one is paid for. The candidate is fitted with parameters that were found
+before, so that it costs one fit and no search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from assets.monitoring.decision import Backtest
+from assets.monitoring.risk import Array, log_losses, measured
+from assets.training.spec import ModelDeclaration
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Parameters of a version that are no learner's: they are said elsewhere.
+NOT_FIXED = ("objective", "verbosity", "seed", "num_threads", "rounds")
+
+
+def half_period(
+    model: ModelDeclaration,
+    frame: pd.DataFrame,
+    start: datetime,
+    end: datetime,
+    champion: Callable[[pd.DataFrame], Array],
+    parameters: dict[str, Any],
+    threads: int,
+    least: int = 1000,
+) -> Backtest | None:
+    """Champion and candidate on the second half of [start, end), the candidate fitted on everything before it.
+
+    Args:
+        frame: a training set as ``assets.features.training_set`` stores it, of every label that is known now.
+        start, end: of the period under review, by prediction time.
+        champion: its probabilities for rows of the frame, shape (rows,).
+        parameters: of the learner, as the champion's version has them.
+        least: labelled rows on each side below which nothing is said: None.
+    """
+    from assets.training.tabular.train import fitted_version
+
+    middle = start + (end - start) / 2
+    known = frame[frame["_time"] < end]
+    learn, later = known[known["_time"] < middle], known[known["_time"] >= middle]
+    if min(len(learn), len(later)) < least:
+        return None
+    fixed = {name: value for name, value in parameters.items() if name not in NOT_FIXED}
+    learner = model.learner.model_copy(update={"fixed": fixed, "search": {}})
+    again = model.model_copy(update={"learner": learner})
+    candidate = fitted_version(again, learn, threads)
+    truth = later["_label"].to_numpy(np.float64)
+    mine = log_losses(np.asarray(champion(later), dtype=np.float64), truth)
+    theirs = log_losses(candidate(later), truth)
+    microseconds = later["_time"].astype("datetime64[us, UTC]").astype("int64")
+    days = np.asarray(microseconds // 86_400_000_000, dtype=np.int64)
+    gain = measured(mine - theirs, days)
+    return Backtest(float(mine.mean()), float(theirs.mean()), gain.low, gain.high, len(later))
