@@ -235,10 +235,10 @@ def _evidently(
     categories = [name for name, kind in kinds.items() if kind == "category"]
 
     def run(metrics: list[Any], first: pd.DataFrame, second: pd.DataFrame, definition: DataDefinition) -> Any:
-        sets = (Dataset.from_pandas(frame, definition) for frame in (second, first))
+        current, reference = (Dataset.from_pandas(frame, definition) for frame in (second, first))
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")  # of correlations of a constant, which its page leaves empty
-            return Report(metrics).run(*sets)
+            return Report(metrics).run(current, reference)
 
     inputs = [*kinds, SCORE]
     drift = [DataDriftPreset(columns=list(kinds))] if kinds else []
@@ -255,7 +255,8 @@ def _evidently(
         both = all(frame[LABEL].nunique() == 2 for frame in labelled)
         judged = run(
             [ValueDrift(column=LABEL), *([ClassificationPreset(probas_threshold=threshold)] if both else [])],
-            *told,
+            told[0],
+            told[1],
             DataDefinition(
                 numerical_columns=[SCORE],
                 categorical_columns=[LABEL],
