@@ -1,5 +1,6 @@
 """One asset a declared model: what its stable version served, month by month, beside what it was trained on."""
 
+import math
 from typing import Any
 
 import dagster as dg
@@ -44,6 +45,7 @@ def _drift_asset(domain: Domain, manifest: Manifest, model: ModelDeclaration) ->
         group_name=GROUP,
         kinds={"evidently"},
         tags={"stage": "monitoring"},
+        pool="reports",
         metadata={"monitoring": model.monitoring.model_dump(mode="json")},
     )
     def reports(
@@ -120,13 +122,18 @@ def _row(month: MonthReport) -> dict[str, Any]:
         "constant": ", ".join(quality["constant_current"]) or "none",
         "without_values": ", ".join(facts["without_values"]) or "none",
     }
-    return {name: short(value) for name, value in row.items()}
+    return _shown(row)
 
 
 def _columns(month: MonthReport) -> list[dict[str, Any]]:
     facts = month.facts
     columns = [*facts["features"], facts["score"], *([facts["label"]] if facts["label"] else [])]
-    return [{name: short(value) for name, value in column.items()} for column in columns]
+    return [_shown(column) for column in columns]
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """Short numbers; none where there is none, for which JSON has no number."""
+    return {n: None if isinstance(v, float) and not math.isfinite(v) else short(v) for n, v in row.items()}
 
 
 def _plot(done: Monitored) -> bytes:

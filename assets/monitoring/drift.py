@@ -1,8 +1,9 @@
 """The one adapter of Evidently: what was served beside a reference, as a page to read and as numbers.
 
-Evidently 0.7.23, whose interface changed at 0.7, is named here and nowhere else. It picks the method by the rows of
-the reference: up to 1,000 it tests at a level of 0.05 (Kolmogorov-Smirnov, chi-square, z), above that it measures a
-distance against 0.1 (normed Wasserstein, Jensen-Shannon), so figures of samples of different sizes do not compare.
+Evidently 0.7.23, whose interface changed at 0.7, is named here and nowhere else. Where either sample has up to 1,000
+rows it tests at a level of 0.05 (Kolmogorov-Smirnov, chi-square), above that it measures a distance against 0.1 (normed
+Wasserstein, Jensen-Shannon), so figures of the two kinds do not compare. Its own rule looks at the reference only: of
+50 rows beside 5,000 the distance is above 0.1 by chance.
 
 Drift says that inputs are others than they were, of which a season is enough; it says nothing about harm. It explains,
 and triggers nothing by itself.
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 Kind = Literal["number", "category"]
 SCORE, LABEL = "score", "label"
 CONSTANT = "constant"
+# Up to so many rows a distance is mostly chance.
+TESTED_ROWS = 1000
+TESTS = {"ks": "K-S p_value", "chisquare": "chi-square p_value"}
 
 
 @dataclass(frozen=True)
@@ -240,10 +244,14 @@ def _evidently(
             warnings.simplefilter("ignore")  # of correlations of a constant, which its page leaves empty
             return Report(metrics).run(current, reference)
 
+    def methods(*frames: pd.DataFrame) -> tuple[str | None, str | None]:
+        return ("ks", "chisquare") if min(map(len, frames)) <= TESTED_ROWS else (None, None)
+
     inputs = [*kinds, SCORE]
-    drift = [DataDriftPreset(columns=list(kinds))] if kinds else []
+    number, category = methods(reference, current)
+    drift = [DataDriftPreset(columns=list(kinds), num_method=number, cat_method=category)] if kinds else []
     page = run(
-        [*drift, ValueDrift(column=SCORE), DataSummaryPreset()],
+        [*drift, ValueDrift(column=SCORE, method=number), DataSummaryPreset()],
         reference[inputs],
         current[inputs],
         DataDefinition(numerical_columns=[*numbers, SCORE], categorical_columns=categories),
@@ -254,7 +262,10 @@ def _evidently(
         told = [frame[[SCORE, LABEL]].assign(**{LABEL: frame[LABEL].astype(int).astype(str)}) for frame in labelled]
         both = all(frame[LABEL].nunique() == 2 for frame in labelled)
         judged = run(
-            [ValueDrift(column=LABEL), *([ClassificationPreset(probas_threshold=threshold)] if both else [])],
+            [
+                ValueDrift(column=LABEL, method=methods(*told)[1]),
+                *([ClassificationPreset(probas_threshold=threshold)] if both else []),
+            ],
             told[0],
             told[1],
             DataDefinition(
@@ -271,7 +282,7 @@ def _evidently(
 def _drifts(run: Any) -> dict[str, tuple[str, float, float]]:
     return {
         metric["config"]["column"]: (
-            metric["config"]["method"],
+            TESTS.get(metric["config"]["method"], metric["config"]["method"]),
             float(metric["value"]),
             float(metric["config"]["threshold"]),
         )

@@ -159,7 +159,8 @@ def _report(
         "current": asdict(compared.current) if compared.current else None,
         "without_values": empty,
     }
-    return facts, compared.html
+    # As they are read back from their file.
+    return json.loads(json.dumps(facts)), compared.html
 
 
 def _kept(page: Path, key: str) -> dict[str, Any] | None:

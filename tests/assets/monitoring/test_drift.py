@@ -94,7 +94,7 @@ def test_few_rows_are_tested_and_one_class_has_no_ranking() -> None:
     moved = frame(400, 2, label=1.0, site="a")
     moved["level"] += 1
     moved["share"] = 0.5
-    found = compare(frame(400, 1), moved, KINDS, 5000, 7)
+    found = compare(frame(3000, 1), moved, KINDS, 5000, 7)
     by_name = {column.column: column for column in found.features}
     assert by_name["level"].method == "K-S p_value"
     assert by_name["level"].statistic < by_name["level"].threshold == 0.05
@@ -102,6 +102,12 @@ def test_few_rows_are_tested_and_one_class_has_no_ranking() -> None:
     assert found.quality.constant_current == ("share", "always", "site")
     assert found.current is not None
     assert (found.current.auc, found.current.accuracy, found.current.positive_share) == (None, None, 1.0)
+
+
+def test_a_few_rows_do_not_drift_by_chance() -> None:
+    reference, seeds = frame(3000, 1), range(2, 7)
+    flags = [c.drifted for seed in seeds for c in compare(reference, frame(40, seed), KINDS, 5000, 7).features]
+    assert sum(flags) <= 2, "of 20 at a level of 0.05"
 
 
 def test_without_labels_nothing_is_said_of_them() -> None:
