@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,9 +19,11 @@ from assets.domains import Domain, load_domain
 from assets.features.training_set import read_examples
 from assets.ingestion.events import TABLE
 from assets.ingestion.lakehouse import Lakehouse
-from assets.monitoring.assets import described
+from assets.monitoring.assets import definitions, described
 from assets.monitoring.reports import Monitored, monitor
 from assets.warehouse.manifest import Manifest, load_manifest, project_fingerprint
+from assets.warehouse.resources import WarehouseResource
+from orchestration.profiles import resources
 from serving.errors import ClearwayError
 from serving.models.inputs import derive
 from serving.models.model import TabularModel
@@ -123,7 +126,7 @@ def _train(domain: Domain, settings: Settings, file: Path) -> None:
     TabularModel.save(cache_folder(MODEL, "1", settings), booster, spec)
 
 
-def test_every_month_has_a_report_which_is_made_once(home: Home) -> None:
+def test_every_month_has_a_report_which_is_made_once(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     assert described(home.monitor())["months"] == 0
     home.release("1")
     nothing = described(home.monitor())
@@ -159,11 +162,24 @@ def test_every_month_has_a_report_which_is_made_once(home: Home) -> None:
     again = home.monitor()
     assert [m.new for m in again.months] == [False, False]
     assert [m.facts for m in again.months] == [m.facts for m in done.months]
+    _dagster_shows(home, monkeypatch)
     smaller = home.monitor(sample=40, reference={"start": date(2013, 3, 1), "end": date(2013, 4, 1)})
     assert [m.new for m in smaller.months] == [True, True]
     assert {(m.facts["compared"], m.facts["reference_rows"]) for m in smaller.months} == {(40, 40)}
     with pytest.raises(ClearwayError, match="no row of these months"):
         home.monitor(reference={"start": date(2012, 3, 1), "end": date(2012, 4, 1)})
+
+
+def _dagster_shows(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("assets.monitoring.assets", "assets.training.resources"):
+        monkeypatch.setattr(f"{module}.get_settings", lambda: home.settings)
+    found = definitions(home.domain).assets
+    assert found is not None
+    given = {**resources(home.settings), "warehouse": WarehouseResource(folder=str(home.warehouse.parent))}
+    done = dg.materialize([asset for asset in found if isinstance(asset, dg.AssetsDefinition)], resources=given)
+    (shown,) = done.asset_materializations_for_node(f"drift__{MODEL}")
+    assert shown.metadata["status"].value == "0 of 2 reports made, the others were there"
+    assert {"plot", "by_month", "newest_columns", "report_2013-02", "report_2013-03"} <= shown.metadata.keys()
 
 
 def _figures_are_those_of_the_mart(home: Home, done: Monitored) -> None:
