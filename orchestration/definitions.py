@@ -7,6 +7,7 @@ import dagster as dg
 import assets.delivery.assets as delivery
 import assets.features.assets as features
 import assets.ingestion.assets as ingestion
+import assets.monitoring.assets as monitoring
 import assets.training.assets as training
 import assets.warehouse.assets as warehouse
 from assets.domains import current_domain
@@ -22,7 +23,7 @@ from serving.settings import get_settings
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
-STAGES = (ingestion, warehouse, features, training, delivery)
+STAGES = (ingestion, warehouse, features, training, delivery, monitoring)
 
 settings = get_settings()
 domain = current_domain()
@@ -40,7 +41,7 @@ def _all() -> dg.Definitions:
             sensors=[
                 landing_sensor(domain, by_name["ingest"]),
                 rollouts_sensor(domain, by_name["rollouts"]),
-                outcomes_sensor(domain, by_name["monitor"]),
+                outcomes_sensor(domain, by_name["outcomes"]),
                 failure_sensor,
                 automation_sensor(),
             ],

@@ -33,7 +33,13 @@ def jobs(domain: Domain) -> list[AssetJob]:
         dg.define_asset_job(
             "monitor",
             selection=dg.AssetSelection.key_prefixes("events") | by_group("monitoring"),
-            description="Publish prediction events, join them to labels, compute the metrics of what was served.",
+            description="Publish prediction events, join them to labels, make metrics and reports of what was served.",
+        ),
+        dg.define_asset_job(
+            "outcomes",
+            selection=(dg.AssetSelection.key_prefixes("events") | by_group("monitoring"))
+            - dg.AssetSelection.key_prefixes("drift"),
+            description="What rollouts wait for every minute: the job monitor without its reports.",
         ),
         dg.define_asset_job(
             "publish_events",

@@ -110,6 +110,11 @@ class Settings(BaseSettings):
         return self.home / "events"
 
     @property
+    def reports(self) -> Path:
+        """Pages of what was served, ``<model>/<version>/<month>.html``."""
+        return self.home / "reports"
+
+    @property
     def rollouts(self) -> Path:
         return self.home / "rollouts"
 

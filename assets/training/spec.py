@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from assets.declared import Declared
+from assets.declared import Declared, fingerprint
 from serving.models.spec import FeatureSource, ModelInput, ModelSpec, PredictionTime, RequestField, RequestSource
 
 
@@ -114,6 +114,16 @@ class Gates(Declared):
     calibration: CalibrationGate
 
 
+class Monitoring(Declared):
+    """What a month's report compares; none of it changes the model."""
+
+    sample: int = Field(default=5_000, ge=1, description="rows of the month and of the reference, at most; bounds cost")
+    seed: int = Field(default=7, description="of the sample")
+    reference: Window | None = Field(
+        default=None, description="months of the version's two sets to compare with; without it all it was trained on"
+    )
+
+
 class ModelDeclaration(Declared):
     """One tabular model."""
 
@@ -133,6 +143,7 @@ class ModelDeclaration(Declared):
     evaluate: Window
     learner: Learner = Learner()
     gates: Gates
+    monitoring: Monitoring = Monitoring()
     release: str = Field(description="name of the release plan in releases/")
 
     @model_validator(mode="after")
@@ -141,6 +152,10 @@ class ModelDeclaration(Declared):
             raise ValueError("evaluate.start: expected no month that is trained on")
         self.serving_spec()  # the server's own rules hold for the declaration too
         return self
+
+    def fingerprint(self) -> str:
+        """Hash of what a version is made of (hex, 16 characters): another report asks for no new model."""
+        return fingerprint(self.model_dump(mode="json", exclude={"monitoring"}))
 
     def serving_spec(
         self,

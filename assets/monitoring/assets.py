@@ -1,0 +1,154 @@
+"""One asset a declared model: what its stable version served, month by month, beside what it was trained on."""
+
+import math
+from typing import Any
+
+import dagster as dg
+
+from assets.domains import Domain
+from assets.features.resources import FeaturesResource
+from assets.ingestion.resources import LakehouseResource
+from assets.metadata import picture, table
+from assets.monitoring.reports import Monitored, MonthReport, monitor
+from assets.monitoring.served import prediction_mart
+from assets.training.assets import version_key
+from assets.training.resources import RegistryResource
+from assets.training.spec import ModelDeclaration
+from assets.warehouse.manifest import Manifest, load_manifest
+from assets.warehouse.metrics import short
+from assets.warehouse.models import model_key
+from assets.warehouse.predictions import EVENTS, GROUP
+from assets.warehouse.resources import WarehouseResource
+from serving.settings import get_settings
+
+
+def definitions(domain: Domain) -> dg.Definitions:
+    manifest = load_manifest(domain.dbt_project, get_settings().dbt_target)
+    return dg.Definitions(assets=[_drift_asset(domain, manifest, model) for model in domain.models.values()])
+
+
+def drift_key(model: str) -> dg.AssetKey:
+    return dg.AssetKey(["drift", model])
+
+
+def _drift_asset(domain: Domain, manifest: Manifest, model: ModelDeclaration) -> dg.AssetsDefinition:
+    mart = prediction_mart(manifest, model)
+
+    @dg.asset(
+        key=drift_key(model.name),
+        deps=[EVENTS, version_key(model.name), *([model_key(mart.name)] if mart else [])],
+        description=(
+            f"{model.title} Drift of inputs, score and label, data quality and figures of the stable version, by month "
+            "of the prediction time, beside a sample of what it was trained on. It explains, and triggers nothing."
+        ),
+        owners=[model.owner or domain.owner],
+        group_name=GROUP,
+        kinds={"evidently"},
+        tags={"stage": "monitoring"},
+        pool="reports",
+        metadata={"monitoring": model.monitoring.model_dump(mode="json")},
+    )
+    def reports(
+        context: dg.AssetExecutionContext,
+        lakehouse: LakehouseResource,
+        warehouse: WarehouseResource,
+        features: FeaturesResource,
+        registry: RegistryResource,
+    ) -> dg.MaterializeResult:
+        done = monitor(
+            domain,
+            manifest,
+            model,
+            lakehouse.open(),
+            warehouse.file,
+            features.training_sets,
+            registry.settings(),
+            context.log.info,
+        )
+        return dg.MaterializeResult(metadata=described(done))
+
+    return reports
+
+
+def described(done: Monitored) -> dict[str, Any]:
+    """Metadata of an asset: tables, a plot and the pages."""
+    if done.version is None:
+        return {"status": "no version was released yet, so nothing is compared", "months": 0}
+    if not done.months:
+        return {
+            "status": "no prediction of the stable version was published yet, so nothing is compared",
+            "version": done.version,
+            "months": 0,
+        }
+    newest = done.months[-1]
+    return {
+        "status": f"{sum(m.new for m in done.months)} of {len(done.months)} reports made, the others were there",
+        "version": done.version,
+        "months": len(done.months),
+        "plot": picture(_plot(done), "drifted share of the inputs and log loss by month"),
+        "by_month": table([_row(month) for month in done.months]),
+        "newest_month": newest.month,
+        "newest_columns": table(_columns(newest)),
+        **{f"report_{m.month}": dg.MetadataValue.path(m.path) for m in done.months},
+    }
+
+
+def _row(month: MonthReport) -> dict[str, Any]:
+    facts = month.facts
+    largest = max(facts["features"], key=lambda column: column["psi"])
+    current, reference = facts["current"] or {}, facts["reference"] or {}
+    quality = facts["quality"]
+    row = {
+        "month": month.month,
+        "served": facts["rows"],
+        "compared": facts["compared"],
+        "labelled": facts["labelled"],
+        "drifted": sum(column["drifted"] for column in facts["features"]),
+        "of": len(facts["features"]),
+        "largest_psi": largest["psi"],
+        "largest_psi_of": largest["column"],
+        "score_drift": facts["score"]["statistic"],
+        "score_drifted": facts["score"]["drifted"],
+        "label_drift": facts["label"]["statistic"] if facts["label"] else None,
+        "positive_share": current.get("positive_share"),
+        "positive_share_reference": reference.get("positive_share"),
+        "log_loss": current.get("log_loss"),
+        "log_loss_reference": reference.get("log_loss"),
+        "auc": current.get("auc"),
+        "auc_reference": reference.get("auc"),
+        "accuracy": current.get("accuracy"),
+        "missing": quality["missing_current"],
+        "missing_reference": quality["missing_reference"],
+        "constant": ", ".join(quality["constant_current"]) or "none",
+        "without_values": ", ".join(facts["without_values"]) or "none",
+    }
+    return _shown(row)
+
+
+def _columns(month: MonthReport) -> list[dict[str, Any]]:
+    facts = month.facts
+    columns = [*facts["features"], facts["score"], *([facts["label"]] if facts["label"] else [])]
+    return [_shown(column) for column in columns]
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """Short numbers; none where there is none, for which JSON has no number."""
+    return {n: None if isinstance(v, float) and not math.isfinite(v) else short(v) for n, v in row.items()}
+
+
+def _plot(done: Monitored) -> bytes:
+    from assets.plots import line
+
+    def loss(side: str) -> list[float | None]:
+        return [(m.facts[side] or {}).get("log_loss") for m in done.months]
+
+    return line(
+        "Drifted share of the inputs, and log loss",
+        [m.month for m in done.months],
+        {
+            "drifted share": [m.facts["drifted_share"] for m in done.months],
+            "log loss, served": loss("current"),
+            "log loss, reference": loss("reference"),
+        },
+        "share / nats",
+    )
