@@ -30,7 +30,7 @@ from serving.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"  # 2: a version records what its training saw of each input
 
 
 def make(
