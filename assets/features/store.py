@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ def open_store(project: str, registry: Path, online: Path, *, offline: bool = Tr
         offline: whether point-in-time joins are needed (DuckDB reads the exported parquet).
     """
     os.environ.setdefault("FEAST_USAGE", "False")
+    # Ibis, which Feast reads DuckDB by, says so at every join.
+    warnings.filterwarnings("ignore", message="fetch_arrow_table", category=DeprecationWarning)
     from feast import FeatureStore
     from feast.repo_config import RegistryConfig, RepoConfig
 
