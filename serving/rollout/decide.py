@@ -8,6 +8,8 @@ from typing import Literal
 from serving.rollout.evaluate import Look
 from serving.rollout.plan import ReleasePlan
 
+# Of the strongest gate's part in the evidence, what another's must be to be told.
+TELLING = 0.1
 Action = Literal["wait", "advance", "promote", "hold", "roll_back"]
 
 
@@ -54,13 +56,16 @@ def decide(
 
 
 def _worst(plan: ReleasePlan, look: Look, limit: float) -> str:
+    """The gates that the evidence comes from, errors first, since a failed request is a slow one too."""
     shares = plan.gates.shares
-    name = max(look.gates, key=lambda n: shares[n] * look.gates[n].rollback)
-    gate = look.gates[name]
-    return (
+    parts = {name: shares[name] * gate.rollback for name, gate in look.gates.items()}
+    told = [
         f"gate {name}: {_value(gate.new)} on the new version against {_value(gate.stable)} on stable "
-        f"({gate.new_count} and {gate.stable_count} requests); evidence {look.combined:.3g}, limit {limit:.3g}"
-    )
+        f"({gate.new_count} and {gate.stable_count} requests)"
+        for name, gate in look.gates.items()
+        if parts[name] >= TELLING * max(parts.values())
+    ]
+    return f"{'; '.join(told)}; evidence {look.combined:.3g}, limit {limit:.3g}"
 
 
 def _value(value: float | None) -> str:
