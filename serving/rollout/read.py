@@ -34,8 +34,10 @@ def _queued(model: str, settings: Settings | None) -> list[Rollout]:
 
 def list_rollouts(model: str, settings: Settings | None = None) -> list[Rollout]:
     """Releases of a model in order: those of the log, then the queued ones."""
+    # The queue first: what the controller takes meanwhile is in its log before it leaves the queue.
+    queued = _queued(model, settings)
     logged = read_state(model, settings).rollouts
-    return [*logged.values(), *(item for item in _queued(model, settings) if item.id not in logged)]
+    return [*logged.values(), *(item for item in queued if item.id not in logged)]
 
 
 def read_rollout(model: str, rollout_id: str, settings: Settings | None = None) -> Rollout:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from serving.errors import ClearwayError
+from serving.rollout import read
 from serving.rollout.log import RolloutLog
 from serving.rollout.plan import ReleasePlan
 from serving.rollout.read import list_rollouts, read_rollout, wait_for
@@ -48,3 +49,21 @@ def test_bad_ids_unknown_rollouts_and_slow_ones_are_told(tmp_path: Path) -> None
     submit(PLAN, settings, "slow")
     with pytest.raises(ClearwayError, match="still queued"):
         wait_for("m", "slow", 0.1, settings, poll_s=0.05)
+
+
+def test_a_submission_that_is_taken_while_it_is_looked_for_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The controller logs it and takes it out of the queue between an observer's two reads."""
+    settings = Settings(home=tmp_path)
+    ident = submit(PLAN, settings, "taken")
+
+    def take(*_: object) -> list[object]:
+        found = waiting(settings)
+        content = PLAN.model_dump(mode="json")
+        RolloutLog(PLAN.model, settings).append("submitted", ident, plan=content, submitted_at="2024-01-01T00:00:00Z")
+        take_back(ident, settings)
+        return list(found)
+
+    monkeypatch.setattr(read, "waiting", take)
+    assert [r.phase for r in list_rollouts(PLAN.model, settings)] == ["submitted"]
