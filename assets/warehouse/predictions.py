@@ -115,7 +115,8 @@ def prediction_metrics_asset(domain: Domain, manifest: Manifest) -> dg.AssetsDef
         from serving.semantics.query import MetricQuery
 
         engine = MetricEngine(manifest.folder / "semantic_manifest.json", warehouse.file)
-        by = tuple(n for n in ("model", "model_version", "arm") if any(n == d.name for d in _shared(metrics)))
+        shared = {d.name for d in engine.catalogue().shared_dimensions(tuple(metrics)).values()}
+        by = tuple(name for name in ("model", "model_version", "arm") if name in shared)
         try:
             for metric in metrics.values():
                 if metric_key(metric.name) not in context.selected_asset_keys:
@@ -134,8 +135,3 @@ def prediction_metrics_asset(domain: Domain, manifest: Manifest) -> dg.AssetsDef
             engine.close()
 
     return values
-
-
-def _shared(metrics: dict[str, Metric]) -> list[Any]:
-    first, *others = (metric.dimensions for metric in metrics.values())
-    return [value for key, value in first.items() if all(key in other for other in others)]
