@@ -88,6 +88,8 @@ def described(done: Monitored) -> dict[str, Any]:
         "plot": picture(_plot(done), "drifted share of the inputs and log loss by month"),
         "by_month": table([_row(month) for month in done.months]),
         "newest_month": newest.month,
+        "newest_constant": ", ".join(newest.facts["quality"]["constant_current"]) or "none",
+        "newest_without_values": ", ".join(newest.facts["without_values"]) or "none",
         "newest_columns": table(_columns(newest)),
         **{f"report_{m.month}": dg.MetadataValue.path(m.path) for m in done.months},
     }
@@ -119,8 +121,8 @@ def _row(month: MonthReport) -> dict[str, Any]:
         "accuracy": current.get("accuracy"),
         "missing": quality["missing_current"],
         "missing_reference": quality["missing_reference"],
-        "constant": ", ".join(quality["constant_current"]) or "none",
-        "without_values": ", ".join(facts["without_values"]) or "none",
+        "constant": len(quality["constant_current"]),
+        "without_values": len(facts["without_values"]),
     }
     return _shown(row)
 
