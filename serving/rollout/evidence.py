@@ -60,8 +60,9 @@ class Evidence:
     _begun: Array = field(init=False)  # log of sum of stake / (wealth at its start), over gamblers that have begun
     _kept: float = field(init=False)  # stake of those who have not
     _last: float | None = field(init=False, default=None)
-    _elapsed: float = field(init=False, default=0.0)
-    _next: float = field(init=False)
+    _elapsed: int = field(init=False, default=0)  # nanoseconds, as the two below
+    _next: int = field(init=False)
+    _restart_ns: int = field(init=False)
     _restarts: int = field(init=False, default=0)
     _promote_wealth: Array = field(init=False)
 
@@ -71,7 +72,8 @@ class Evidence:
         self._stakes = np.log(np.append(stakes, FAILURE_STAKE) if self.failure_bet else stakes)
         self._fractions = np.array([*FRACTIONS, FAILURE_FRACTION] if self.failure_bet else FRACTIONS)
         self._bets = len(self._fractions)
-        self._next = self.restart_s
+        self._restart_ns = round(self.restart_s * 1e9)
+        self._next = self._restart_ns
         self._wealth = np.zeros(self._bets)
         self._begun = np.full(self._bets, np.log(FIRST_STAKE))
         self._kept = 1 - FIRST_STAKE
@@ -139,10 +141,11 @@ class Evidence:
 
     def _boundaries(self, at: Array) -> list[int]:
         """Positions before which a fresh gambler begins, then the end."""
-        # A clock that goes back stands still here, and one that leaps ahead starts a single gambler.
+        # A clock that goes back stands still here, and one that leaps ahead starts a single gambler. Whole nanoseconds:
+        # a sum of floats would depend on how requests come in batches, and so would the moment of a restart.
         steps = np.clip(np.diff(at, prepend=at[0] if self._last is None else self._last), 0, self.restart_s)
-        elapsed = self._elapsed + np.cumsum(steps)
-        self._last, self._elapsed = float(at[-1]), float(elapsed[-1])
+        elapsed = self._elapsed + np.cumsum(np.rint(steps * 1e9).astype(np.int64))
+        self._last, self._elapsed = float(at[-1]), int(elapsed[-1])
         found: list[int] = []
         position = 0
         while True:
@@ -151,7 +154,7 @@ class Evidence:
                 return [*found, len(at)]
             position += int(later[0])
             found.append(position)
-            self._next = float(elapsed[position]) + self.restart_s
+            self._next = int(elapsed[position]) + self._restart_ns
 
     def _restart(self) -> None:
         self._restarts += 1

@@ -40,6 +40,7 @@ class Chats:
         self._body = {"model": model, "max_tokens": 4, "stream": True, **more}
         self._pause_s = pause_s
         self.told: list[Told] = []
+        self._speaking: Counter[str | None] = Counter()
         self._done = threading.Event()
         self._threads = [threading.Thread(target=self._chat, args=(n,), daemon=True) for n in range(people)]
 
@@ -54,6 +55,10 @@ class Chats:
     @property
     def arms(self) -> Counter[str | None]:
         return Counter(told.arm for told in self.told)
+
+    def speaking(self, arm: str) -> bool:
+        """Whether somebody hears this arm at the moment: its answer has begun and is not over."""
+        return self._speaking[arm] > 0
 
     def more(self, count: int, seconds: float = 60) -> None:
         """Wait for ``count`` further answers."""
@@ -73,10 +78,17 @@ class Chats:
 
     def _ask(self, client: httpx.Client, body: dict[str, Any]) -> Told:
         try:
-            response = client.post(self._url, json=body)
+            with client.stream("POST", self._url, json=body) as response:
+                arm, text = response.headers.get(ARM_HEADER), ""
+                self._speaking[arm] += 1
+                try:
+                    for part in response.iter_text():
+                        text += part
+                finally:
+                    self._speaking[arm] -= 1
         except httpx.HTTPError as error:
             return Told(type(error).__name__, None, "", "no answer")
-        return Told(str(response.status_code), response.headers.get(ARM_HEADER), *_read(response.text))
+        return Told(str(response.status_code), arm, *_read(text))
 
     def __enter__(self) -> Chats:
         for thread in self._threads:

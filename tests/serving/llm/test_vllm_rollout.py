@@ -6,7 +6,6 @@ twenty seconds to start, so none is started that an earlier test has left runnin
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,6 @@ import psutil
 import pytest
 
 from serving.gateway.keys import create_key
-from serving.llm import probe
 from serving.llm.register import register
 from serving.llm.spec import SERVER
 from serving.models.registry import CHAMPION, alias_version
@@ -222,14 +220,11 @@ def test_a_version_that_refuses_what_people_ask_is_rolled_back(laptop: Laptop) -
 
 def test_a_version_whose_server_is_killed_is_rolled_back_and_people_are_answered(laptop: Laptop) -> None:
     """The first version once more, which is running still."""
-    port = read_state(fake.MODEL, laptop.settings).arms[fake.arm(FIRST)].port
-    url = f"http://{laptop.settings.host}:{port}"
     ident = laptop.submit(FIRST, steps=[{"weight": 50, "min_seconds": 60}, 100])
     laptop.until(ident, "stepped")
+    server = laptop.processes(FIRST)
     with laptop.chats(people=2, max_tokens=150, ignore_eos=True) as long:
-        fake.until("it answers somebody", lambda: probe.running_requests(url), DONE_SECONDS)
-        time.sleep(1)  # so that the answer has begun
-        server = laptop.processes(FIRST)
+        fake.until("its answer has begun", lambda: long.speaking(fake.arm(FIRST)), DONE_SECONDS)
         server[0].kill()
         with laptop.chats() as chats:
             rollout = laptop.done(ident)
