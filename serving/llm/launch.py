@@ -16,6 +16,7 @@ from typing import NoReturn
 from serving.errors import ClearwayError
 from serving.llm import paths
 from serving.llm.cores import take_cores
+from serving.llm.cpu import refuse_int8_in_float32
 from serving.llm.install import machine
 from serving.llm.memory import refuse_unless_it_fits
 from serving.llm.spec import LLMSpec, Profile, command, read_llm_spec
@@ -44,6 +45,7 @@ def prepare(
         raise ClearwayError("vLLM is not installed", untouched="every running version.", todo="make llm")
     inherited = dict(os.environ)
     if profile == "cpu":
+        refuse_int8_in_float32(spec, settings)
         refuse_unless_it_fits(spec, folder, settings)
         cores = take_cores(spec.cores, settings.home / "llm" / "cores")
         arguments, own = command(spec, folder, port, profile, settings, cores=cores)
