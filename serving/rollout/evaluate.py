@@ -282,8 +282,9 @@ class Evaluation:
 
     def _slow(self, gate: LatencyGate, name: str, o: Observation) -> float:
         assert self.baseline is not None
-        allowance = 1 + gate.slower if o.arm == self.arm else 1.0
-        return float(o.measures[gate.measure] / allowance > self.baseline["slow"][name])
+        milliseconds = o.measures[gate.measure]
+        compared = gate.allowed(milliseconds) if o.arm == self.arm else milliseconds
+        return float(compared > self.baseline["slow"][name])
 
     def look(self) -> Look:
         """The gates as they are now; may be asked for at any time, any number of times."""

@@ -141,7 +141,8 @@ def sentences(plan: ReleasePlan, target: str) -> list[str]:
         "The sample-ratio check (sample_ratio_evidence) is not made: nothing sees that the router's split is not the "
         "declared one.",
         "A latency gate compares with stable's quantile of the same minutes, interpolated in the histogram's buckets, "
-        "not with the quantile frozen before the first step; failed and refused requests count too.",
+        "not with the quantile frozen before the first step, and slack_ms counts for nothing; failed and refused "
+        "requests count too.",
         "Errors that no server counted itself are not seen: refused connections, timeouts of the mesh, killed pods.",
         "The decision leaves no decision record; evidence, reason and requested_by are kept as annotations.",
     ]

@@ -104,7 +104,8 @@ def test_the_baseline_is_frozen_from_stable_before_and_during() -> None:
 
 def test_a_declared_slowdown_counts_as_none() -> None:
     slow, allowed = (
-        Evaluation(plan(latency=[{"slower": s, "promote_margin": 0.1}], scalars=[]), "r", NEW) for s in (0.0, 0.5)
+        Evaluation(plan(latency=[{"slower": s, "slack_ms": 0, "promote_margin": 0.1}], scalars=[]), "r", NEW)
+        for s in (0.0, 0.5)
     )
     observations = traffic(4000, slow=1.45)
     for evaluation in (slow, allowed):
@@ -112,6 +113,25 @@ def test_a_declared_slowdown_counts_as_none() -> None:
     assert slow.look().gates["latency_p95"].rollback > 1000
     assert allowed.look().gates["latency_p95"].rollback < 20
     assert allowed.look().gates["latency_p95"].promote > 20
+
+
+def test_some_milliseconds_of_a_version_that_gets_little_traffic_count_as_none() -> None:
+    """As measured: stable answers in 5 ms, and the same version with a twentieth of the traffic in 5 to 14."""
+    rng = random.Random(4)
+    strict, default = (Evaluation(plan(latency=[{"slack_ms": slack}], scalars=[]), "r", NEW) for slack in (0, None))
+    for evaluation in (strict, default):
+        evaluation.prepare(
+            [seen(-n, STABLE, percent=None, latency_ms=rng.lognormvariate(1.6, 0.2)) for n in range(200, 0, -1)]
+        )
+    cold, warm = iter([25.9, 17.4, 11.8, 10.4, 9.0, 4.8, 5.5, 8.9, 11.3, 7.2, 14.0, 7.5, 10.7, 5.9]), 0
+    for number in range(400):
+        new = rng.random() < 0.05
+        latency = next(cold, 9.0 if warm % 3 else 11.0) if new else rng.lognormvariate(1.6, 0.2)
+        warm += new
+        for evaluation in (strict, default):
+            evaluation.take([seen(number, NEW if new else STABLE, percent=5, latency_ms=latency)])
+    assert strict.look().combined > 100
+    assert default.look().combined < 5
 
 
 def test_a_scalar_is_bounded_and_has_a_direction() -> None:
