@@ -6,12 +6,13 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from serving import clock
 from serving.events.writer import EventWriter
 from serving.models.features import FeatureRow, OnlineFeatures
 from serving.models.inputs import RowDeriver
@@ -67,7 +68,7 @@ class Predictor:
         scores = self.model.predict_proba(matrix).tolist()
         skew = self._skew.of(matrix).tolist()
         answers, events, at = [], [], 0
-        now = datetime.now(UTC)
+        now = clock.now()
         for call in calls:
             answer = []
             for position, row in enumerate(call.rows):
