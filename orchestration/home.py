@@ -45,7 +45,7 @@ def local_key(settings: Settings) -> str:
     if file.exists() and "local" in key_ids(settings):
         return file.read_text().strip()
     number = 1 + sum(i.startswith("local") for i in key_ids(settings))
-    key = create_key("local" if number == 1 else f"local-{number}", ["predict", "read", "operate"], settings)
+    key = create_key("local" if number == 1 else f"local-{number}", ["predict", "read", "operate", "feed"], settings)
     _write_private(file, key)
     return key
 

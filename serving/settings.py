@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     dagster_postgres_url: SecretStr | None = None
     api_keys_file: Path | None = None
 
+    # Sensors look as often as they declare, times this; the replay's look more often.
+    pace: float = 1.0
+
     host: str = "127.0.0.1"
     gateway_port: int = 8480
     envoy_port: int = 8481
@@ -106,13 +109,33 @@ class Settings(BaseSettings):
         return self.mlflow_artifact_uri or f"file://{self.home / 'mlflow' / 'artifacts'}"
 
     @property
+    def segment_seconds(self) -> float:
+        """Age at which a segment of events is closed and can be published."""
+        return max(5.0, 30.0 * self.pace)
+
+    @property
     def events(self) -> Path:
         return self.home / "events"
+
+    @property
+    def feeds(self) -> Path:
+        """What operations told, ``<source>/<process>/<segment>``."""
+        return self.home / "feeds"
 
     @property
     def reports(self) -> Path:
         """Pages of what was served, ``<model>/<version>/<month>.html``."""
         return self.home / "reports"
+
+    @property
+    def reviews(self) -> Path:
+        """Records of what was decided about retraining, ``<model>/<period>-<revision>.json``."""
+        return self.home / "reviews"
+
+    @property
+    def alerts(self) -> Path:
+        """What people were told, and which sink has got it."""
+        return self.home / "alerts"
 
     @property
     def rollouts(self) -> Path:

@@ -9,8 +9,9 @@ import io
 import os
 import zipfile
 from collections.abc import Iterable, Iterator
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 
 def land(landing: Path) -> list[Path]:
@@ -34,6 +35,41 @@ def land(landing: Path) -> list[Path]:
         rows = [columns, *([row[c] for c in columns] for row in csv.DictReader(file) if row["iata"])]
     written += _write(landing / "airport_reference" / "airport_reference.csv", _csv(rows))
     return written
+
+
+def events(landed: Path, period: date) -> list[tuple[datetime, str, dict[str, Any]]]:
+    """What operations would have told of a month as it happened: (known at, source, record), in that order.
+
+    A flight is told when it leaves, and again when it arrives; a cancellation when it should have left; the weather of
+    an hour when the hour is over. Record values are those of the month's file.
+    """
+    told: list[tuple[datetime, str, dict[str, Any]]] = []
+    for row in _rows(landed, "weather", period):
+        told.append((_instant(row["time_hour"]) + timedelta(hours=1), "weather", row))
+    unknown = dict.fromkeys(("arr_time", "arr_delay", "air_time"))
+    for row in _rows(landed, "flights", period):
+        scheduled = _instant(row["time_hour"]) + timedelta(minutes=int(row["minute"]))
+        if row["dep_time"] is None:
+            told.append((scheduled, "flights", row))
+            continue
+        left = scheduled + timedelta(minutes=float(row["dep_delay"]))
+        told.append((left, "flights", {**row, **unknown}))
+        if row["air_time"] is not None:
+            # Taxiing takes about half an hour; the instant of arrival itself is not in the file.
+            told.append((left + timedelta(minutes=float(row["air_time"]) + 30), "flights", row))
+    return sorted(told, key=lambda event: (event[0], event[1]))
+
+
+def _rows(landed: Path, source: str, period: date) -> Iterator[dict[str, Any]]:
+    file = next((landed / source / period.isoformat()).glob("*.csv.gz"))
+    with gzip.open(file, "rt", newline="") as text:
+        for row in csv.DictReader(text):
+            yield {name: None if value in ("", "NA") else value for name, value in row.items()}
+
+
+def _instant(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _package(name: str) -> Path:

@@ -7,12 +7,13 @@ from typing import Any
 import dagster as dg
 
 from assets.domains import Domain
-from assets.ingestion import checks
+from assets.ingestion import checks, freshness
 from assets.ingestion.events import TABLE, publish_events
 from assets.ingestion.publish import CODE_VERSION, Published, ingest
 from assets.ingestion.reading import DropRejected
 from assets.ingestion.resources import LakehouseResource, LandingResource
 from assets.ingestion.spec import Source
+from assets.metadata import table
 from assets.partitions import partitioned, run_periods
 from serving import clock
 from serving.settings import get_settings
@@ -23,8 +24,14 @@ POOL = "lakehouse"
 
 def definitions(domain: Domain) -> dg.Definitions:
     """The assets of all declared sources."""
+    sources = domain.sources.values()
     return dg.Definitions(
-        assets=[*(_source_asset(domain, source) for source in domain.sources.values()), _events_asset(domain)]
+        assets=[
+            *(_source_asset(domain, source) for source in sources),
+            *(_feed_asset(domain, source) for source in sources if source.feed),
+            _events_asset(domain),
+        ],
+        asset_checks=[found] if (found := freshness.checks(domain)) else [],
     )
 
 
@@ -32,10 +39,15 @@ def source_key(name: str) -> dg.AssetKey:
     return dg.AssetKey(["raw", name])
 
 
+def feed_key(name: str) -> dg.AssetKey:
+    return dg.AssetKey(["feeds", name])
+
+
 def _source_asset(domain: Domain, source: Source) -> dg.AssetsDefinition:
     @dg.asset(
         key=source_key(source.name),
-        deps=[source_key(name) for name in source.sources_read],
+        # The file corrects what the feed said, so in a run with both it comes after it.
+        deps=[*(source_key(name) for name in source.sources_read), *([feed_key(source.name)] if source.feed else [])],
         description=f"{source.title}. {source.description}",
         owners=[source.owner or domain.owner],
         group_name=GROUP,
@@ -90,6 +102,47 @@ def _source_asset(domain: Domain, source: Source) -> dg.AssetsDefinition:
     return published_rows
 
 
+def _feed_asset(domain: Domain, source: Source) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=feed_key(source.name),
+        description=(
+            f"{source.title}, as operations tell them event by event, pushed to the gateway or dropped as a file. "
+            "Until a period's file comes these are its rows; then the file corrects them, and says by how much."
+        ),
+        owners=[source.owner or domain.owner],
+        group_name=GROUP,
+        kinds={"iceberg", "greatexpectations"},
+        tags={"stage": "ingestion"},
+        pool=POOL,
+    )
+    def told(
+        context: dg.AssetExecutionContext, lakehouse: LakehouseResource, landing: LandingResource
+    ) -> dg.MaterializeResult:
+        from assets.ingestion.feed import publish_feed
+
+        done = publish_feed(
+            domain, source, lakehouse.open(), get_settings().feeds, landing.path, clock.now(), context.run.run_id
+        )
+        for period in done.periods:
+            if period.status == "published":
+                # So that what is built of the rows follows.
+                context.log_event(
+                    dg.AssetMaterialization(
+                        source_key(source.name),
+                        partition=period.period.isoformat(),
+                        metadata={"status": "of the feed", "dagster/partition_row_count": period.rows},
+                    )
+                )
+        return dg.MaterializeResult(
+            metadata={
+                **{n: getattr(done, n) for n in ("segments", "events", "doubled", "late", "refused")},
+                "periods": table([vars(period) for period in done.periods]),
+            }
+        )
+
+    return told
+
+
 def _events_asset(domain: Domain) -> dg.AssetsDefinition:
     @dg.asset(
         key=["events", "predictions"],
@@ -105,8 +158,8 @@ def _events_asset(domain: Domain) -> dg.AssetsDefinition:
     )
     def prediction_events(lakehouse: LakehouseResource) -> dg.MaterializeResult:
         done = publish_events(lakehouse.open(), get_settings().events)
-        table = lakehouse.open().load(TABLE)
-        total = table.scan().count() if table is not None else 0
+        stored = lakehouse.open().load(TABLE)
+        total = stored.scan().count() if stored is not None else 0
         return dg.MaterializeResult(
             metadata={
                 "segments": done.segments,

@@ -74,10 +74,21 @@ def prepare(
     Raises:
         DropRejected: the file cannot be read, a rule that rejects fails, or too many rows fail.
     """
+    return judge(read_drop(path, source), path, source, context, others, known_at)
+
+
+def judge(
+    drop: RawDrop,
+    path: Path,
+    source: Source,
+    context: contracts.Context,
+    others: Mapping[str, pa.Table],
+    known_at: datetime | None,
+) -> Prepared:
+    """As :func:`prepare`, of rows that were read before; ``path`` names them in what is said."""
     import numpy as np
     import pyarrow as pa
 
-    drop = read_drop(path, source)
     typed, uncast = cast(drop, source)
     reasons: dict[int, tuple[str, str]] = {}  # row -> rule, reason
     for column, rows in uncast.items():

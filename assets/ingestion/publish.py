@@ -103,7 +103,7 @@ def ingest(
         "run": run_id,
         "ingested_at": now.isoformat(),
     }
-    _keep_aside(lakehouse, source, period, prepared, run_id, now)
+    keep_aside(lakehouse, source, period, prepared, run_id, now)
     boundary("ingestion.quarantined")
 
     def accept(stored: pa.Table) -> None:
@@ -121,7 +121,7 @@ def ingest(
     return Published(source.name, period, "published", report, snapshot)
 
 
-def _keep_aside(
+def keep_aside(
     lakehouse: Lakehouse, source: Source, period: date | None, prepared: Prepared, run_id: str, now: datetime
 ) -> None:
     """Write the quarantined rows before the good ones are published, so that a kill in between loses nothing.

@@ -187,14 +187,14 @@ def cast(drop: RawDrop, source: Source) -> tuple[pa.Table, dict[str, np.ndarray]
         try:
             typed = values.cast(target)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            typed, failed = _coerce(values.cast(pa.string()), column.type)
+            typed, failed = coerce(values.cast(pa.string()), column.type)
             if failed.any():
                 failures[column.name] = np.flatnonzero(failed)
         columns.append(typed)
     return pa.table(columns, names=[c.name for c in source.columns]), failures
 
 
-def _coerce(values: pa.Array, kind: ColumnType) -> tuple[pa.Array, np.ndarray]:
+def coerce(values: pa.Array, kind: ColumnType) -> tuple[pa.Array, np.ndarray]:
     """Cast what can be cast; the mask is True where a text was there and is not of the type."""
     import numpy as np
     import pandas as pd

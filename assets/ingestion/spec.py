@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from assets.declared import Declared
+from assets.declared import Declared, fingerprint
 
 ColumnType = Literal["string", "integer", "number", "boolean", "timestamp", "date"]
 
@@ -126,6 +126,14 @@ class RowBand(Declared):
     max: int = Field(ge=1)
 
 
+class Feed(Declared):
+    """What operations tell of a source before its file comes, event by event."""
+
+    late_minutes: float = Field(
+        default=60, gt=0, description="an event that arrives so long after it was known counts as known when it comes"
+    )
+
+
 class Source(Declared):
     """One source: what is dropped, what is promised about it, and what happens when the promise is broken."""
 
@@ -140,9 +148,13 @@ class Source(Declared):
     rows: RowBand
     max_quarantined_share: float = Field(ge=0, le=1, description="above this share the whole drop is rejected")
     rules: tuple[Rule, ...] = ()
+    feed: Feed | None = None
+    due_days: float = Field(default=5, ge=0, description="after a period's end, by which its file is expected")
 
     @model_validator(mode="after")
     def _consistent(self) -> Source:
+        if self.feed is not None and self._dated is None:
+            raise ValueError("feed: a rule with in_period must say to which period a record belongs")
         names = [c.name for c in self.columns]
         for label, items in (("columns", names), ("rules", [r.name for r in self.rules])):
             twice = sorted({n for n in items if items.count(n) > 1})
@@ -160,6 +172,20 @@ class Source(Declared):
         if unknown:
             raise ValueError(f"not declared under columns: {', '.join(unknown)}")
         return self
+
+    @property
+    def _dated(self) -> str | None:
+        return next((rule.in_period for rule in self.rules if rule.in_period), None)
+
+    @property
+    def dated(self) -> str:
+        """The column that says to which period a record of the feed belongs."""
+        assert self._dated is not None
+        return self._dated
+
+    def fingerprint(self) -> str:
+        """Hash of what judges a drop (hex, 16 characters): what comes when makes no row another."""
+        return fingerprint(self.model_dump(mode="json", exclude={"feed", "due_days"}))
 
     @property
     def sources_read(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from serving.errors import ClearwayError
-from serving.gateway import docs, openai, rollouts
+from serving.gateway import docs, feeds, openai, rollouts
 from serving.gateway.answers import Refusal, plain, refused, request_id
 from serving.gateway.catalog import Catalog
 from serving.gateway.forward import Forwarder
@@ -114,6 +114,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield
         await llm.close()
         await gateway.forwarder.close()
+        await run_in_threadpool(told.close)
 
     app = FastAPI(title="Clearway", description=docs.DESCRIPTION, version="1", lifespan=lifespan)
     docs.add_examples(app, gateway.settings)
@@ -143,6 +144,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         return plain(request, await run_in_threadpool(gateway.catalog.models))
 
     rollouts.add_routes(app, gateway)
+    told = feeds.add_routes(app, gateway)
     llm = openai.add_routes(app, gateway)
 
     @app.get("/healthz", **docs.HEALTH)

@@ -142,6 +142,27 @@ OUTCOMES: dict[str, Any] = {
         "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
     },
 }
+FEEDS: dict[str, Any] = {
+    "summary": "Tell what happened: rows of a source as operations know them, before its file comes",
+    "description": (
+        'One object or a list: `{"known_at": "2013-04-01T12:00:00Z", "record": {...}}`, the record with columns of the '
+        "source, null where nothing is known yet. Send at least once and in any order: of one row, what was known last "
+        "counts. The source's contract judges records later; its settled file corrects them."
+    ),
+    "tags": ["feeds"],
+    "status_code": 202,
+    "responses": {
+        401: NO_KEY,
+        403: NO_SCOPE,
+        404: _refusal("unknown_source", "no source 'fligths' is declared"),
+        422: _refusal("invalid_request", 'event 0: expected {"known_at": "...", "record": {"column": value}}'),
+        503: _refusal("not_recorded", "the disk of the events is full"),
+    },
+    "openapi_extra": {
+        **SECURITY,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
+    },
+}
 HEALTH: dict[str, Any] = {"summary": "Whether the gateway lives", "tags": ["operations"]}
 READY: dict[str, Any] = {
     "summary": "Whether the gateway can pass requests on",

@@ -21,7 +21,7 @@ from typing import Any
 from serving.errors import ClearwayError
 from serving.settings import Settings, get_settings
 
-SCOPES = ("predict", "read", "operate")
+SCOPES = ("predict", "read", "operate", "feed")
 IDENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")
 
 

@@ -92,7 +92,7 @@ class ModelServer:
     def _load(self) -> None:
         folder = resolve_in_child(self.model, self.version, self.settings)
         if self._events is None:
-            self._events = EventWriter(self.settings.events / self._name)
+            self._events = EventWriter(self.settings.events / self._name, rotate_seconds=self.settings.segment_seconds)
         predictor = Predictor(folder, self.version, self.arm, self._events, self.settings)
         if predictor.spec.model != self.model:
             raise ClearwayError(f"version {self.version} of {self.model} says it is model {predictor.spec.model!r}")

@@ -1,0 +1,326 @@
+"""The operations feed of a source: events as they become known, kept, judged by its contract, published until settled.
+
+Events come at least once and in any order. All are kept in ``feed.<source>``. Of a row's events the one that was known
+last says what the row is; until a file for the period was dropped, these rows are the period's. The file then corrects
+them like any other drop, and the difference is reported. What the feed says of a settled period changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assets.declared import fingerprint
+from assets.domains import Domain
+from assets.ingestion import contracts
+from assets.ingestion.corrections import compare
+from assets.ingestion.ingest import Prepared, judge
+from assets.ingestion.lakehouse import PERIOD, Lakehouse
+from assets.ingestion.publish import CODE_VERSION, keep_aside, raw
+from assets.ingestion.reading import RawDrop, coerce
+from assets.ingestion.spec import RowBand, Source
+from serving.errors import ClearwayError
+from serving.events.reader import closed_segments
+from serving.faults import boundary
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+PUBLISHED = ".published"
+FILES = "*.jsonl"
+FEED = "feed-"  # how the ledger's drop begins while a period is the feed's
+
+
+@dataclass(frozen=True)
+class PeriodOfFeed:
+    """What the feed makes of a period: ``settled`` leaves it as the file has it."""
+
+    period: date
+    status: str
+    rows: int
+    quarantined: int
+
+
+@dataclass(frozen=True)
+class FeedPublished:
+    """Counts of one publication: ``doubled`` events were told before, ``late`` ones long after they were known."""
+
+    segments: int = 0
+    events: int = 0
+    doubled: int = 0
+    late: int = 0
+    refused: int = 0
+    periods: list[PeriodOfFeed] = field(default_factory=list)
+
+
+def table_of(source: str) -> str:
+    """Name of the table of all events of a source."""
+    return f"feed.{source}"
+
+
+def is_open(report: dict[str, Any]) -> bool:
+    """Whether a published partition is the feed's, and no file has settled it."""
+    return str(report["drop"]).startswith(FEED)
+
+
+def publish_feed(
+    domain: Domain, source: Source, lakehouse: Lakehouse, feeds: Path, landing: Path, now: datetime, run_id: str
+) -> FeedPublished:
+    """Publish what came since the last time, and the periods that it is about.
+
+    Args:
+        feeds: closed segments below ``<source>/<process>/`` are read, of what was pushed.
+        landing: files ``feeds/<source>/*.jsonl`` are read, a line an event as it is pushed.
+        now: data time; when a file's events were received.
+
+    Raises:
+        ClearwayError: a segment cannot be read, or a store cannot be written.
+    """
+    assert source.feed is not None
+    files = sorted((landing / "feeds" / source.name).glob(FILES))
+    segments = [*closed_segments(feeds / source.name), *files]
+    counts: Counter[str] = Counter()
+    touched: set[date] = set()
+    seen = _known_ids(lakehouse, source)
+    late = timedelta(minutes=source.feed.late_minutes)
+    for segment in segments:
+        name = hashlib.sha256(segment.read_bytes()).hexdigest()[:24]
+        events = list(_events(segment, source, domain, now))
+        fresh = {e["_event"]: e for e in events}
+        counts["events"] += len(events)
+        counts["doubled"] += len(events) - len(fresh) + len(fresh.keys() & seen)
+        counts["late"] += sum(e["received_at"] - e["known_at"] > late for e in fresh.values() if e["known_at"])
+        counts["refused"] += sum(e["refused"] is not None for e in fresh.values())
+        touched |= {e["period"] for e in fresh.values() if e["period"] is not None}
+        lakehouse.replace_rows(table_of(source.name), _stored(list(fresh.values()), name), "_segment", name)
+        seen |= fresh.keys()
+        boundary("feed.kept")
+        segment.rename(segment.with_name(f"{segment.name}.{name}{PUBLISHED}"))
+    total = FeedPublished(len(segments), counts["events"], counts["doubled"], counts["late"], counts["refused"])
+    # Periods of events that were kept by a run that was killed before it published them are found by their key.
+    for period in sorted(touched | _behind(domain, source, lakehouse)):
+        total.periods.append(_publish_period(domain, source, lakehouse, period, now, run_id))
+    return total
+
+
+def _events(path: Path, source: Source, domain: Domain, now: datetime) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        if not line.strip():
+            continue
+        event: dict[str, Any] = {"_event": hashlib.sha256(line).hexdigest()[:24], "refused": None, "period": None}
+        event |= {"known_at": None, "received_at": now, "record": line.decode(errors="replace")}
+        try:
+            content = json.loads(line)
+            record = content["record"]
+            known_at = datetime.fromisoformat(content["known_at"])
+            if known_at.tzinfo is None or not isinstance(record, dict):
+                raise ValueError("known_at needs an offset, record is an object")
+            event["_event"] = _identity(record, known_at)
+            event |= {"known_at": known_at, "record": json.dumps(record, sort_keys=True)}
+            if "received_at" in content:
+                event["received_at"] = datetime.fromisoformat(content["received_at"])
+            event["period"] = _period(domain, source, record)
+        except (ValueError, KeyError, TypeError) as error:
+            event["refused"] = f"{path.name}, line {number}: {type(error).__name__}: {error}"
+        yield event
+
+
+def _identity(record: dict[str, Any], known_at: datetime) -> str:
+    """The same fact, known at the same time, is the same event however often it is sent."""
+    text = json.dumps([record, known_at.timestamp()], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _period(domain: Domain, source: Source, record: dict[str, Any]) -> date:
+    """The period of a record by its instant.
+
+    Raises:
+        ValueError: the instant is absent, is none, or lies in no period of the domain.
+    """
+    at = datetime.fromisoformat(str(record[source.dated]))
+    if at.tzinfo is None:
+        raise ValueError(f"{source.dated} needs an offset")
+    period = at.astimezone(domain.zone).date().replace(day=1)
+    if period not in domain.periods:
+        raise ValueError(f"{source.dated} lies in no period of the domain")
+    return period
+
+
+def _stored(events: list[dict[str, Any]], segment: str) -> pa.Table:
+    import pyarrow as pa
+
+    instant = pa.timestamp("us", "UTC")
+    kinds = {"_event": pa.string(), "record": pa.string(), "refused": pa.string(), "period": pa.date32(),
+             "known_at": instant, "received_at": instant}  # fmt: skip
+    columns = {name: pa.array([e[name] for e in events], kind) for name, kind in kinds.items()}
+    return pa.table({**columns, "_segment": pa.array([segment] * len(events), pa.string())})
+
+
+def _known_ids(lakehouse: Lakehouse, source: Source) -> set[str]:
+    rows = lakehouse.read(table_of(source.name), columns=("_event",))
+    return set() if rows is None else set(rows.column("_event").to_pylist())
+
+
+def _behind(domain: Domain, source: Source, lakehouse: Lakehouse) -> set[date]:
+    """Open periods whose published rows are not those of all their events."""
+    rows = lakehouse.read(table_of(source.name), columns=("_event", "period"))
+    if rows is None:
+        return set()
+    ledger = lakehouse.ledger(raw(source.name))
+    events: dict[date, set[str]] = {}
+    for ident, period in zip(rows.column("_event").to_pylist(), rows.column("period").to_pylist(), strict=True):
+        if period is not None:
+            events.setdefault(period, set()).add(ident)
+    return {
+        period
+        for period, ids in events.items()
+        if (entry := ledger.get(period)) is None or (is_open(entry.report) and entry.report["drop"] != _drop(ids))
+    }
+
+
+def _drop(events: set[str]) -> str:
+    return FEED + fingerprint(sorted(events))
+
+
+def _publish_period(
+    domain: Domain, source: Source, lakehouse: Lakehouse, period: date, now: datetime, run_id: str
+) -> PeriodOfFeed:
+    before = lakehouse.ledger(raw(source.name)).get(period)
+    if before is not None and not is_open(before.report):
+        return PeriodOfFeed(period, "settled", before.report["published"], before.report["quarantined"])
+    rows, ids = current_rows(source, lakehouse, period)
+    drop = _drop(ids)
+    key = fingerprint([CODE_VERSION, source.fingerprint(), drop])
+    if before is not None and before.key == key:
+        return PeriodOfFeed(period, "unchanged", before.report["published"], before.report["quarantined"])
+    table, prepared = judged(domain, source, lakehouse, period, rows, drop)
+    changes = None
+    if before is not None:
+        old = lakehouse.read(raw(source.name), period=period)
+        assert old is not None
+        changes, _ = compare(old, table, source.key, tuple(c.name for c in source.columns))
+    report = {
+        "file": "feed",
+        "drop": drop,
+        **prepared.counts,
+        "rules": prepared.rules,
+        "extra_columns": list(prepared.extra_columns),
+        "correction": vars(changes) if changes is not None and changes.any else None,
+        "removed_at": before.report.get("removed_at") if before else None,
+        "run": run_id,
+        "ingested_at": now.isoformat(),
+    }
+    keep_aside(lakehouse, source, period, prepared, run_id, now)
+
+    def accept(stored: pa.Table) -> None:
+        if stored.num_rows != table.num_rows:
+            raise ClearwayError(
+                f"{raw(source.name)}, partition {period}: {stored.num_rows} rows stored of {table.num_rows}.",
+                untouched="the published rows; readers still see what they saw before.",
+                todo="run the feed again.",
+            )
+
+    lakehouse.publish(raw(source.name), table, period, key, report, accept)
+    return PeriodOfFeed(period, "published", table.num_rows, prepared.quarantine.num_rows)
+
+
+def current_rows(source: Source, lakehouse: Lakehouse, period: date) -> tuple[pd.DataFrame, set[str]]:
+    """What the events of a period say of its rows now, and the ids of these events.
+
+    Returns:
+        One row a key with the declared columns, as text or missing, and ``_known_at``: missing for what was known as
+        it happened, else when a change or a late event became known.
+    """
+    import pandas as pd
+    from pyiceberg.expressions import And, EqualTo, IsNull
+
+    table = lakehouse.load(table_of(source.name))
+    assert table is not None
+    only = And(EqualTo("period", period.isoformat()), IsNull("refused"))  # type: ignore[call-arg,arg-type]
+    events = table.scan(row_filter=only).to_pandas().drop_duplicates("_event")
+    names = [c.name for c in source.columns]
+    records = pd.DataFrame([json.loads(r) for r in events["record"]])
+    extra = records.reindex(columns=names).astype(object)
+    # One spelling of a value, so that 5 and 5.0, or two spellings of an instant, are no change.
+    rows = pd.DataFrame({c.name: _spelt(extra[c.name], c.type) for c in source.columns})
+    rows[["_event", "_told", "_received"]] = events[["_event", "known_at", "received_at"]].to_numpy()
+    return fold(rows, source), set(events["_event"])
+
+
+def _spelt(values: pd.Series, kind: Any) -> pd.Series:
+    """Values of JSON as text, as their type spells them; what is not of the type as it came, for the contract."""
+    import pandas as pd
+    import pyarrow as pa
+
+    texts = pa.array([None if _missing(v) else str(v) for v in values], pa.string())
+    typed, failed = coerce(texts, kind)
+    spelt = typed.cast(pa.string()).to_pylist()
+    return pd.Series(
+        [t if bad else s for t, s, bad in zip(texts.to_pylist(), spelt, failed, strict=True)], dtype=object
+    )
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value != value
+
+
+def fold(rows: pd.DataFrame, source: Source) -> pd.DataFrame:
+    """One row a key, of rows with ``_event``, ``_told`` (known at) and ``_received`` in any order. Pure."""
+    import numpy as np
+    import pandas as pd
+
+    assert source.feed is not None
+    values = [c.name for c in source.columns if c.name not in source.key]
+    key = list(source.key)
+    ordered = rows.sort_values(["_told", "_received", "_event"], kind="stable")
+    groups = ordered.groupby(key, dropna=False, sort=False)
+    before = groups[values].shift()
+    changed = (before.notna() & (before != ordered[values])).any(axis=1)
+    late = (ordered["_received"] - ordered["_told"]) > pd.Timedelta(minutes=source.feed.late_minutes)
+    instant = ordered["_told"].where(~late, ordered["_received"]).where(changed | late, np.datetime64("NaT"))
+    ordered["_known_at"] = pd.to_datetime(instant, utc=True)
+    ordered["_known_at"] = ordered.groupby(key, dropna=False, sort=False)["_known_at"].transform("max")
+    last = ordered.drop_duplicates(key, keep="last")
+    return last.sort_values(key, kind="stable")[[c.name for c in source.columns] + ["_known_at"]].reset_index(drop=True)
+
+
+def judged(
+    domain: Domain, source: Source, lakehouse: Lakehouse, period: date, rows: pd.DataFrame, drop: str
+) -> tuple[pa.Table, Prepared]:
+    """Rows by the source's contract, without what it says of a whole drop: a month that is not over is no file."""
+    import pyarrow as pa
+
+    others = {name: lakehouse.read(raw(name), period=period if domain.sources[name].partitioned else None)
+              for name in source.sources_read}  # fmt: skip
+    absent = {name for name, table in others.items() if table is None}
+    kept = tuple(r for r in source.rules if r.on_rows and not (r.references and r.references.source in absent))
+    eased = source.model_copy(update={"rows": RowBand(min=0, max=10**9), "rules": kept, "max_quarantined_share": 1.0})
+    context = contracts.Context(
+        period=domain.bounds(period),
+        references={
+            rule.references: contracts.distinct(found, rule.references.columns)
+            for rule in kept
+            if rule.references and (found := others[rule.references.source]) is not None
+        },
+    )
+    texts = pa.table({c.name: pa.array(rows[c.name].tolist(), pa.string()) for c in source.columns})
+    import numpy as np
+
+    raw_drop = RawDrop(drop, texts, np.arange(1, len(rows) + 1, dtype=np.int64), [], ())
+    tables = {name: table for name, table in others.items() if table is not None}
+    prepared = judge(raw_drop, Path(f"feed of {source.name}, {period:%Y-%m}"), eased, context, tables, None)
+    known = rows["_known_at"].tolist()
+    numbers = prepared.table.column("_row").to_pylist()
+    instants = pa.array([None if _missing(known[n - 1]) else known[n - 1].to_pydatetime() for n in numbers],
+                        pa.timestamp("us", "UTC"))  # fmt: skip
+    position = prepared.table.column_names.index("_known_at")
+    table = prepared.table.set_column(position, prepared.table.schema.field(position), instants)
+    assert PERIOD not in table.column_names
+    return table, prepared

@@ -1,0 +1,58 @@
+"""Whether the files that should be here are here: a check for each partitioned source, by period and not by age."""
+
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+
+import dagster as dg
+
+from assets.domains import Domain
+from assets.ingestion.publish import raw
+from assets.ingestion.resources import LakehouseResource
+from assets.ingestion.spec import Source
+from serving import clock
+
+FRESH = "fresh"
+
+
+def missing(domain: Domain, source: Source, published: set[date | None], now: datetime) -> list[date]:
+    """Periods whose file was due before ``now`` and that nothing was published of, in order."""
+    grace = timedelta(days=source.due_days)
+    return [p for p in domain.periods if domain.bounds(p)[1] + grace <= now and p not in published]
+
+
+def checks(domain: Domain) -> dg.AssetChecksDefinition | None:
+    """The checks; None without partitioned sources. A schedule runs them, since what is late runs nothing."""
+    sources = [s for s in domain.sources.values() if s.partitioned]
+    if not sources:
+        return None
+
+    @dg.multi_asset_check(
+        name="periods_that_are_due",
+        specs=[
+            dg.AssetCheckSpec(
+                FRESH,
+                asset=dg.AssetKey(["raw", s.name]),
+                description=f"Every period's rows are there {s.due_days:g} days after it ended.",
+            )
+            for s in sources
+        ],
+    )
+    def freshness(lakehouse: LakehouseResource) -> Iterator[dg.AssetCheckResult]:
+        now = clock.now()
+        for source in sources:
+            ledger = lakehouse.open().ledger(raw(source.name))
+            late = missing(domain, source, set(ledger), now)
+            newest = max((p for p in ledger if p is not None), default=None)
+            yield dg.AssetCheckResult(
+                passed=not late,
+                asset_key=dg.AssetKey(["raw", source.name]),
+                check_name=FRESH,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={
+                    "newest": str(newest or "none"),
+                    "missing": ", ".join(f"{p:%Y-%m}" for p in late) or "none",
+                    "at": now.isoformat(),
+                },
+            )
+
+    return freshness

@@ -1,0 +1,25 @@
+"""A period is missing when its file was due; what is not over, or not due yet, is not."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import pytest
+
+from assets.ingestion.freshness import missing
+from tests.assets.ingestion.world import FEBRUARY, JANUARY, World
+
+
+@pytest.mark.parametrize(
+    ("now", "published", "late"),
+    [
+        (datetime(2020, 2, 5, tzinfo=UTC), set(), []),
+        (datetime(2020, 2, 6, tzinfo=UTC), set(), [JANUARY]),
+        (datetime(2020, 3, 10, tzinfo=UTC), {FEBRUARY}, [JANUARY]),
+        (datetime(2020, 3, 10, tzinfo=UTC), {JANUARY, FEBRUARY}, []),
+        (datetime(2020, 3, 5, tzinfo=UTC), {JANUARY}, []),
+        (datetime(2026, 1, 1, tzinfo=UTC), {date(2020, m, 1) for m in range(1, 13)}, []),
+    ],
+)
+def test_by_period(world: World, now: datetime, published: set[date | None], late: list[date]) -> None:
+    assert missing(world.domain, world.domain.sources["readings"], published, now) == late
