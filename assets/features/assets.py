@@ -100,8 +100,10 @@ def _training_set_asset(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, features: FeaturesResource
     ) -> dg.MaterializeResult:
         from assets.features.sets import build_both
+        from assets.training.window import decided
 
-        learn, later = build_both(domain, manifest, model, warehouse.file, features, clock.now())
+        window = decided(model, get_settings())
+        learn, later = build_both(domain, manifest, model, warehouse.file, features, clock.now(), window)
         shown = [{k: v for k, v in s.facts.items() if k not in ("missing_share", "inputs")} for s in (learn, later)]
         missing = [{"feature": k, "missing_share": v} for k, v in later.facts["missing_share"].items()]
         return dg.MaterializeResult(
@@ -110,6 +112,7 @@ def _training_set_asset(
                 "missing_by_feature": table(missing),
                 "dagster/row_count": learn.facts["rows"] + later.facts["rows"],
                 "files": f"{learn.path.name}, {later.path.name}",
+                "windows": f"decided by {window.decision}" if window else "as declared",
             }
         )
 

@@ -7,16 +7,17 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assets.domains import Domain
+from assets.domains import Domain, following
 from assets.features import online
 from assets.features.offline import feature_marts, refuse_stale
 from assets.features.resources import FeaturesResource
 from assets.features.store import apply, open_store, repo_fingerprint
-from assets.features.training_set import TrainingSet, build, find, read_examples
+from assets.features.training_set import TrainingSet, build, find, read_examples, split
 from assets.training.spec import ModelDeclaration
 from assets.warehouse.ledger import build_keys
 from assets.warehouse.manifest import Manifest
@@ -41,6 +42,25 @@ def offline_store(domain: Domain) -> Iterator[FeatureStore]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class Window:
+    """What a version is made of: by decision, labels known at ``as_of``, split at ``cut``.
+
+    Attributes:
+        period: the last month, whole.
+        cut: predictions before it are learned from, those after it judged on.
+        as_of: what became known later is left out.
+        decision: id of the decision.
+        refit: whether what passed is fitted on both parts in the end.
+    """
+
+    period: date
+    cut: datetime
+    as_of: datetime
+    decision: str
+    refit: bool
+
+
 def build_both(
     domain: Domain,
     manifest: Manifest,
@@ -48,8 +68,68 @@ def build_both(
     warehouse_file: Path,
     features: FeaturesResource,
     now: datetime,
+    window: Window | None = None,
 ) -> tuple[TrainingSet, TrainingSet]:
-    """The set to learn from, as known when its months ended, and the later one to be judged on, as known now."""
+    """The set to learn from, as known when its months ended, and the later one to be judged on, as known now.
+
+    Args:
+        window: decided upon; None takes the declared one.
+    """
+    if window is not None:
+        whole = known_set(domain, manifest, model, warehouse_file, features, window.period, window.as_of)
+        return split(whole, whole.path.parent, window.cut)
+    return _declared(domain, manifest, model, warehouse_file, features, now)
+
+
+def known_set(
+    domain: Domain,
+    manifest: Manifest,
+    model: ModelDeclaration,
+    warehouse_file: Path,
+    features: FeaturesResource,
+    period: date,
+    as_of: datetime,
+) -> TrainingSet:
+    """All labelled examples from the first month that the model learns from through ``period``, known at ``as_of``."""
+    (found,) = _sets(
+        domain, manifest, model, warehouse_file, features, as_of, [(model.train.start, following(period), as_of)]
+    )
+    return found
+
+
+def _declared(
+    domain: Domain,
+    manifest: Manifest,
+    model: ModelDeclaration,
+    warehouse_file: Path,
+    features: FeaturesResource,
+    now: datetime,
+) -> tuple[TrainingSet, TrainingSet]:
+    learn, later = _sets(
+        domain,
+        manifest,
+        model,
+        warehouse_file,
+        features,
+        now,
+        [
+            (model.train.start, model.train.end, domain.bounds(model.train.end)[0]),
+            (model.evaluate.start, model.evaluate.end, None),
+        ],
+    )
+    return learn, later
+
+
+def _sets(
+    domain: Domain,
+    manifest: Manifest,
+    model: ModelDeclaration,
+    warehouse_file: Path,
+    features: FeaturesResource,
+    now: datetime,
+    windows: list[tuple[date, date, datetime | None]],
+) -> list[TrainingSet]:
+    """The set of each (first month, month after the last, as of), found or made."""
     marts = feature_marts(manifest)
     if model.examples.model not in manifest.models:
         raise ClearwayError(
@@ -59,10 +139,7 @@ def build_both(
         )
     schema = manifest.models[model.examples.model].schema
     wanted = []
-    for start, end, as_of in (
-        (model.train.start, model.train.end, domain.bounds(model.train.end)[0]),
-        (model.evaluate.start, model.evaluate.end, None),
-    ):
+    for start, end, as_of in windows:
         _refuse_missing_months(domain, model, warehouse_file, start, end)
         refuse_stale(warehouse_file, features.path, marts, end)
         inputs = {
@@ -78,10 +155,7 @@ def build_both(
                 or build(model, store, warehouse_file, schema, features.training_sets, start, end, as_of, now, inputs)
                 for found, (start, end, as_of, inputs) in zip(stored, wanted, strict=True)
             ]
-    learn, later = stored
-    assert learn is not None
-    assert later is not None
-    return learn, later
+    return [found for found in stored if found is not None]
 
 
 def _refuse_missing_months(

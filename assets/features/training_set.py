@@ -91,7 +91,6 @@ def build(
 
     key = key_of(model, start, end, as_of, inputs)
     path = folder / model.name / f"{key}.parquet"
-    beside = path.with_suffix(".json")
     examples = read_examples(model, warehouse_file, schema, start, end, as_of or now)
     if examples.empty:
         raise ClearwayError(
@@ -119,13 +118,57 @@ def build(
         "inputs": inputs,
     }
     facts["content"] = _content(frame)
+    _store(frame, facts, path)
+    return TrainingSet(key, path, facts)
+
+
+def split(whole: TrainingSet, folder: Path, cut: datetime) -> tuple[TrainingSet, TrainingSet]:
+    """The rows of predictions before ``cut`` and those from there on, stored as sets of their own.
+
+    Args:
+        folder: where the training sets of the model lie.
+
+    Raises:
+        ClearwayError: a part has no row.
+    """
+
+    parts = []
+    frame: pd.DataFrame | None = None
+    for side in ("before", "from"):
+        key = fingerprint([CODE_VERSION, whole.key, side, cut.isoformat()])
+        path = folder / f"{key}.parquet"
+        beside = path.with_suffix(".json")
+        if not (path.exists() and beside.exists()):
+            frame = whole.read() if frame is None else frame
+            rows = frame[(frame["_time"] < cut) == (side == "before")].reset_index(drop=True)
+            if rows.empty:
+                raise ClearwayError(
+                    f"model {whole.facts['model']}: no labelled example is known {side} {cut.isoformat()}.",
+                    untouched="every training set and every version.",
+                    todo="wait for labels, or change retraining.judge_days in the model's declaration.",
+                )
+            instants = {"to": cut.isoformat()} if side == "before" else {"from": cut.isoformat()}
+            facts = {
+                **whole.facts,
+                **instants,
+                "key": key,
+                "rows": len(rows),
+                "positive_share": float(rows["_label"].mean()),
+                "content": _content(rows),
+            }
+            _store(rows, facts, path)
+        parts.append(TrainingSet(key, path, json.loads(beside.read_text())))
+    return parts[0], parts[1]
+
+
+def _store(frame: pd.DataFrame, facts: dict[str, Any], path: Path) -> None:
+    """The rows first: facts without their rows would be taken for a finished set."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
+    part, beside = path.with_suffix(".part"), path.with_suffix(".json")
     frame.to_parquet(part, index=False)
     beside.with_suffix(".part.json").write_text(json.dumps(facts, indent=2))
     os.replace(part, path)
     os.replace(beside.with_suffix(".part.json"), beside)
-    return TrainingSet(key, path, facts)
 
 
 def read_examples(
