@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from assets.declared import Declared, read, read_folder
 from assets.ingestion.spec import Source
+from assets.monitoring.alerts import LogSink, Sink
 from assets.training.spec import ModelDeclaration
 from serving.errors import DeclarationError
 from serving.settings import get_settings
@@ -45,6 +46,8 @@ class DomainFile(Declared):
     partitions: Partitions
     dbt_project: str
     feature_repo: str
+    hour_price: float = Field(default=0.05, ge=0, description="of one hour of a step, in the currency of your books")
+    alerts: tuple[Sink, ...] = Field(default=(LogSink(),), description="where alerts to people go")
     sample: str | None = Field(default=None, description="Python file whose land(folder) drops the sample's files")
 
     @field_validator("timezone")

@@ -1,6 +1,7 @@
 """Metadata that is worth looking at in the UI: tables and pictures."""
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,3 +20,13 @@ def table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
 
 def _plain(value: Any) -> str | int | float | bool | None:
     return value if isinstance(value, str | int | float | bool) or value is None else str(value)
+
+
+def short(value: Any) -> Any:
+    """Six significant digits are enough to read."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def shown(row: dict[str, Any]) -> dict[str, Any]:
+    """Short numbers; none where there is none, for which JSON has no number."""
+    return {n: None if isinstance(v, float) and not math.isfinite(v) else short(v) for n, v in row.items()}

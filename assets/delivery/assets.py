@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 GROUP = "delivery"
 COMPLETED = "completed"
+# On the run that carries out a decision to retrain: the decision's id.
+DECISION_TAG = "clearway/decision"
 
 
 def definitions(domain: Domain) -> dg.Definitions:
@@ -114,7 +116,8 @@ def _release_asset(domain: Domain, manifest: Manifest, model: ModelDeclaration) 
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         from assets.delivery.release import release
 
-        outcome = release(model.name, file, registry.settings(), context.run.run_id, context.log.info)
+        decision = context.run.tags.get(DECISION_TAG)
+        outcome = release(model.name, file, registry.settings(), context.run.run_id, context.log.info, decision)
         if outcome.phase != "completed":
             yield from _results(outcome, plan)
             ended = f"was rolled back: {outcome.reason}"

@@ -9,6 +9,7 @@ from typing import Any
 
 from assets.training.tabular.register import client
 from serving.errors import ClearwayError
+from serving.faults import boundary
 from serving.rollout.plan import read_plan
 from serving.rollout.read import read_state, wait_for
 from serving.rollout.state import Rollout
@@ -40,10 +41,21 @@ class Outcome:
     reached: tuple[int, ...] = ()
 
 
-def release(model: str, plan_file: Path, settings: Settings, run_id: str, log: Callable[[str], None]) -> Outcome:
+def release(
+    model: str,
+    plan_file: Path,
+    settings: Settings,
+    run_id: str,
+    log: Callable[[str], None],
+    decision: str | None = None,
+) -> Outcome:
     """Release the challenger, unless it is what users get already.
 
-    The rollout's id is made of the version and the run, so that a retried step observes its rollout and submits none.
+    The rollout's id is made of the version and the run, so that a retried step observes its rollout and submits none;
+    or of the version and the decision to retrain, whose run may be started again by another.
+
+    Args:
+        decision: id of the review that asked for the version.
 
     Raises:
         ClearwayError: there is no challenger, or the controller does not finish in time.
@@ -56,9 +68,15 @@ def release(model: str, plan_file: Path, settings: Settings, run_id: str, log: C
         log(f"{model}: version {stable} is stable already")
         return _outcome(done[-1], "unchanged", settings)
     plan = read_plan(
-        plan_file, version=challenger, requested_by=f"dagster run {run_id}", reason="the challenger passed its gates"
+        plan_file,
+        version=challenger,
+        requested_by=f"dagster run {run_id}",
+        reason="the challenger passed its gates" + (f"; review {decision} asked for it" if decision else ""),
     )
-    rollout_id = submit(plan, settings, rollout_id=f"{model}-v{challenger}-{run_id[:8]}")
+    boundary("release.decided")
+    name = decision.removeprefix(f"{model}-") if decision else run_id[:8]
+    rollout_id = submit(plan, settings, rollout_id=f"{model}-v{challenger}-{name}")
+    boundary("release.submitted")
     log(f"{model}: submitted rollout {rollout_id} of version {challenger}; stable is {stable or 'none'}")
     patience = PATIENCE_S + plan.ready_timeout_s + (plan.deadline_s if plan.strategy != "blue_green" else 0)
     return _outcome(wait_for(model, rollout_id, patience, settings, until_held=True), "released", settings)

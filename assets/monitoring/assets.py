@@ -1,6 +1,5 @@
-"""One asset a declared model: what its stable version served, month by month, beside what it was trained on."""
+"""Assets of a declared model's watch: its drift month by month, here; its reviews, in ``review_assets``."""
 
-import math
 from typing import Any
 
 import dagster as dg
@@ -8,14 +7,15 @@ import dagster as dg
 from assets.domains import Domain
 from assets.features.resources import FeaturesResource
 from assets.ingestion.resources import LakehouseResource
-from assets.metadata import picture, table
+from assets.metadata import picture, shown, table
 from assets.monitoring.reports import Monitored, MonthReport, monitor
+from assets.monitoring.review_assets import history_asset, review_asset
 from assets.monitoring.served import prediction_mart
+from assets.monitoring.watch_assets import costs_asset, skew_asset
 from assets.training.assets import version_key
 from assets.training.resources import RegistryResource
 from assets.training.spec import ModelDeclaration
 from assets.warehouse.manifest import Manifest, load_manifest
-from assets.warehouse.metrics import short
 from assets.warehouse.models import model_key
 from assets.warehouse.predictions import EVENTS, GROUP
 from assets.warehouse.resources import WarehouseResource
@@ -24,7 +24,22 @@ from serving.settings import get_settings
 
 def definitions(domain: Domain) -> dg.Definitions:
     manifest = load_manifest(domain.dbt_project, get_settings().dbt_target)
-    return dg.Definitions(assets=[_drift_asset(domain, manifest, model) for model in domain.models.values()])
+    models = domain.models.values()
+    return dg.Definitions(
+        assets=[
+            *(_drift_asset(domain, manifest, model) for model in models),
+            *(skew_asset(domain, model) for model in models),
+            costs_asset(domain),
+            *(review_asset(domain, manifest, model, _reviewed(manifest, model)) for model in models),
+            *(history_asset(domain, model) for model in models),
+        ]
+    )
+
+
+def _reviewed(manifest: Manifest, model: ModelDeclaration) -> list[dg.AssetKey]:
+    """What a review reads: what was served and its labels, the report of the month, the version."""
+    mart = prediction_mart(manifest, model)
+    return [drift_key(model.name), version_key(model.name), *([model_key(mart.name)] if mart else [])]
 
 
 def drift_key(model: str) -> dg.AssetKey:
@@ -124,18 +139,13 @@ def _row(month: MonthReport) -> dict[str, Any]:
         "constant": len(quality["constant_current"]),
         "without_values": len(facts["without_values"]),
     }
-    return _shown(row)
+    return shown(row)
 
 
 def _columns(month: MonthReport) -> list[dict[str, Any]]:
     facts = month.facts
     columns = [*facts["features"], facts["score"], *([facts["label"]] if facts["label"] else [])]
-    return [_shown(column) for column in columns]
-
-
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    """Short numbers; none where there is none, for which JSON has no number."""
-    return {n: None if isinstance(v, float) and not math.isfinite(v) else short(v) for n, v in row.items()}
+    return [shown(column) for column in columns]
 
 
 def _plot(done: Monitored) -> bytes:

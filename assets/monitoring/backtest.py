@@ -19,9 +19,6 @@ from assets.training.spec import ModelDeclaration
 if TYPE_CHECKING:
     import pandas as pd
 
-# Parameters of a version that are no learner's: they are said elsewhere.
-NOT_FIXED = ("objective", "verbosity", "seed", "num_threads", "rounds")
-
 
 def half_period(
     model: ModelDeclaration,
@@ -42,17 +39,14 @@ def half_period(
         parameters: of the learner, as the champion's version has them.
         least: labelled rows on each side below which nothing is said: None.
     """
-    from assets.training.tabular.train import fitted_version
+    from assets.training.tabular.train import fitted_version, with_parameters
 
     middle = start + (end - start) / 2
     known = frame[frame["_time"] < end]
     learn, later = known[known["_time"] < middle], known[known["_time"] >= middle]
     if min(len(learn), len(later)) < least:
         return None
-    fixed = {name: value for name, value in parameters.items() if name not in NOT_FIXED}
-    learner = model.learner.model_copy(update={"fixed": fixed, "search": {}})
-    again = model.model_copy(update={"learner": learner})
-    candidate = fitted_version(again, learn, threads)
+    candidate = fitted_version(with_parameters(model, parameters), learn, threads)
     truth = later["_label"].to_numpy(np.float64)
     mine = log_losses(np.asarray(champion(later), dtype=np.float64), truth)
     theirs = log_losses(candidate(later), truth)

@@ -8,7 +8,7 @@ saving is above its declared cost. It says why, and why not, in words and number
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
@@ -103,6 +103,7 @@ class Policy(Protocol):
 class ExpectedCost(Declared):
     """Retrain when what it is expected to save until the next review is above what it costs."""
 
+    kind: Literal["expected_cost"] = "expected_cost"
     prices: Prices = Prices()
     limits: Limits = Limits()
 
@@ -119,7 +120,12 @@ class ExpectedCost(Declared):
             since, quiet = review.since_retraining, self.limits.cooldown
             return Verdict("wait", f"retrained {since} reviews ago, and the cooldown is {quiet}", numbers)
         if review.labelled < self.limits.labelled or review.backtest is None:
-            why = f"{review.labelled:,} new labels, {self.limits.labelled:,} are needed"
+            few = review.labelled < self.limits.labelled
+            why = (
+                f"{review.labelled:,} new labels, {self.limits.labelled:,} are needed"
+                if few
+                else "no backtest: too few labels on either side of the middle of the period"
+            )
             return Verdict("alert" if review.alarmed else "wait", why, numbers)
         test = review.backtest
         saving = test.gain * review.until_next * self.prices.nat
@@ -142,6 +148,8 @@ class ExpectedCost(Declared):
 class Never(Declared):
     """The baseline that never retrains."""
 
+    kind: Literal["never"] = "never"
+
     def decide(self, review: Review) -> Verdict:
         return Verdict("wait", "this policy never retrains")
 
@@ -149,6 +157,7 @@ class Never(Declared):
 class Calendar(Declared):
     """Retrain at fixed reviews; of every one with ``every: 1``."""
 
+    kind: Literal["calendar"] = "calendar"
     every: int = Field(default=1, ge=1, description="reviews from one retraining to the next")
     offset: int = Field(default=0, ge=0, description="the first retraining comes after so many reviews more")
 
@@ -160,6 +169,7 @@ class Calendar(Declared):
 class ManyDrifted(Declared):
     """Retrain when at least ``k`` features are flagged by the drift report: the common K-of-N rule, as a baseline."""
 
+    kind: Literal["many_drifted"] = "many_drifted"
     k: int = Field(ge=1)
 
     def decide(self, review: Review) -> Verdict:
@@ -170,8 +180,12 @@ class ManyDrifted(Declared):
 class LargestPSI(Declared):
     """Retrain when the largest population stability index of a feature is above a threshold, as a baseline."""
 
+    kind: Literal["largest_psi"] = "largest_psi"
     threshold: float = Field(default=0.2, gt=0)
 
     def decide(self, review: Review) -> Verdict:
         why = f"the largest PSI is {review.psi:.2f}, {self.threshold:g} triggers"
         return Verdict("retrain" if review.psi > self.threshold else "wait", why, {"psi": review.psi})
+
+
+AnyPolicy = Annotated[ExpectedCost | Never | Calendar | ManyDrifted | LargestPSI, Field(discriminator="kind")]

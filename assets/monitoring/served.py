@@ -129,7 +129,8 @@ def reference_frame(model: ModelDeclaration, version: TabularModel, folder: Path
     import pandas as pd
 
     spec, declared = version.spec, model.monitoring
-    names = ["training_set"] if declared.reference is None else ["training_set", "evaluation_set"]
+    both = declared.reference is not None or spec.metadata.get("refit")
+    names = ["training_set", "evaluation_set"] if both else ["training_set"]
     paths = [folder / model.name / f"{spec.metadata.get(name)}.parquet" for name in names]
     if missing := [str(path) for path in paths if not path.exists()]:
         raise ClearwayError(

@@ -61,9 +61,18 @@ def _model_asset(domain: Domain, manifest: Manifest, model: ModelDeclaration) ->
         registry: RegistryResource,
     ) -> Iterator[dg.MaterializeResult]:
         from assets.training.tabular.version import make
+        from assets.training.window import decided
 
         registered = make(
-            domain, manifest, model, warehouse.file, features, registry.settings(), clock.now(), context.log.info
+            domain,
+            manifest,
+            model,
+            warehouse.file,
+            features,
+            registry.settings(),
+            clock.now(),
+            context.log.info,
+            decided(model, registry.settings()),
         )
         facts = registered.facts
         plot = registry.plot(registered)
@@ -72,6 +81,7 @@ def _model_asset(domain: Domain, manifest: Manifest, model: ModelDeclaration) ->
             **seen,
             "version": registered.version,
             "status": "trained" if registered.new else "unchanged",
+            "decision": facts.get("decision") or "none: made of the declared windows",
             "alias": "challenger" if registered.passed else "none",
             "gates": table(facts["gates"]),
             "scores": table(

@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from assets.declared import Declared, fingerprint
+from assets.monitoring.decision import AnyPolicy, ExpectedCost
+from assets.monitoring.spec import RiskAlarm
 from serving.models.spec import FeatureSource, ModelInput, ModelSpec, PredictionTime, RequestField, RequestSource
 
 
@@ -124,6 +126,19 @@ class Monitoring(Declared):
     )
 
 
+class Retraining(Declared):
+    """How it is decided whether to retrain, and what a retraining learns from and is judged on."""
+
+    policy: AnyPolicy = ExpectedCost()
+    alarm: RiskAlarm = RiskAlarm()
+    wait_days: float = Field(default=1.0, ge=0, description="from a period's end until its review, for late labels")
+    judge_days: int = Field(default=14, ge=2, description="newest days that a challenger is judged on, not fitted on")
+    refit: bool = Field(default=True, description="fit what passed once more, on everything that is known")
+    gates: Gates | None = Field(
+        default=None, description="of a retraining, whose days are few; without them the model's own"
+    )
+
+
 class ModelDeclaration(Declared):
     """One tabular model."""
 
@@ -144,6 +159,7 @@ class ModelDeclaration(Declared):
     learner: Learner = Learner()
     gates: Gates
     monitoring: Monitoring = Monitoring()
+    retraining: Retraining = Retraining()
     release: str = Field(description="name of the release plan in releases/")
 
     @model_validator(mode="after")
@@ -154,8 +170,8 @@ class ModelDeclaration(Declared):
         return self
 
     def fingerprint(self) -> str:
-        """Hash of what a version is made of (hex, 16 characters): another report asks for no new model."""
-        return fingerprint(self.model_dump(mode="json", exclude={"monitoring"}))
+        """Hash of what a version is made of (hex, 16 characters): another report or rule asks for no new model."""
+        return fingerprint(self.model_dump(mode="json", exclude={"monitoring", "retraining"}))
 
     def serving_spec(
         self,

@@ -1,20 +1,25 @@
 """The metrics of the semantic layer as assets, with lineage to the marts and a value for each month."""
 
 from collections.abc import Iterator
-from typing import Any
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from assets.automation import follow_upstream
 from assets.domains import Domain, following
-from assets.metadata import picture, table
+from assets.metadata import picture, short, table
 from assets.partitions import partitioned, run_periods
+from assets.warehouse.anomalies import WEEKS, unusual
 from assets.warehouse.manifest import Manifest
 from assets.warehouse.resources import WarehouseResource
 from serving.semantics.catalogue import Metric, load_catalogue
 
+if TYPE_CHECKING:
+    from serving.semantics.engine import MetricEngine
+
 GROUP = "metrics"
-COMPUTED = "has_value"
+COMPUTED, USUAL = "has_value", "usual"
 
 
 def metric_key(name: str) -> dg.AssetKey:
@@ -35,10 +40,16 @@ def metrics_asset(domain: Domain, manifest: Manifest) -> dg.AssetsDefinition | N
         name="metrics",
         specs=[metric_spec(domain, manifest, metric, GROUP) for metric in metrics.values()],
         check_specs=[
-            dg.AssetCheckSpec(
-                COMPUTED, asset=metric_key(name), blocking=True, description="Every month of the run has a value."
-            )
+            spec
             for name in metrics
+            for spec in (
+                dg.AssetCheckSpec(
+                    COMPUTED, asset=metric_key(name), blocking=True, description="Every month of the run has a value."
+                ),
+                dg.AssetCheckSpec(
+                    USUAL, asset=metric_key(name), description="Days are like the same weekdays of the weeks before."
+                ),
+            )
         ],
         can_subset=True,
         **partitioned(domain),
@@ -84,7 +95,8 @@ def metrics_asset(domain: Domain, manifest: Manifest) -> dg.AssetsDefinition | N
                             asset_key=key,
                             check_name=COMPUTED,
                             metadata={"months": len(periods), "without_a_value": ", ".join(missing) or "none"},
-                        )
+                        ),
+                        _usual(engine, metric, run_periods(context)),
                     ],
                 )
         finally:
@@ -93,9 +105,28 @@ def metrics_asset(domain: Domain, manifest: Manifest) -> dg.AssetsDefinition | N
     return metric_values
 
 
-def short(value: Any) -> Any:
-    """Six significant digits are enough to read; the value of a month is kept whole in its partition's metadata."""
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+def _usual(engine: "MetricEngine", metric: Metric, months: list[date]) -> dg.AssetCheckResult:
+    """Whether the days of these months are like the same weekdays before them."""
+    from serving.semantics.query import MetricQuery
+
+    since, until = months[0], following(months[-1])
+    rows = engine.query(
+        MetricQuery(metrics=(metric.name,), grain="day", since=since - timedelta(weeks=WEEKS), until=until)
+    ).rows
+    values = {date.fromisoformat(str(day)[:10]): float(value) for day, value in rows if value is not None}
+    found = unusual(values, since, until)
+    worst = sorted(found, key=lambda u: -abs(u.deviations))[:10]
+    return dg.AssetCheckResult(
+        passed=not found,
+        asset_key=metric_key(metric.name),
+        check_name=USUAL,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "days": len([d for d in values if since <= d < until]),
+            "unusual": len(found),
+            **({"worst": table([{k: short(v) for k, v in vars(u).items()} for u in worst])} if worst else {}),
+        },
+    )
 
 
 def _depth(metric: Metric, found: dict[str, Metric]) -> int:

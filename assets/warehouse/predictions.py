@@ -10,11 +10,11 @@ from assets.domains import Domain
 from assets.ingestion.events import TABLE
 from assets.ingestion.lakehouse import Lakehouse
 from assets.ingestion.resources import LakehouseResource
-from assets.metadata import picture, table
+from assets.metadata import picture, short, table
 from assets.warehouse.build import Build, BuildFailed, publish, stale
 from assets.warehouse.ledger import build_keys, last_results, row_counts
 from assets.warehouse.manifest import Manifest
-from assets.warehouse.metrics import metric_key, metric_spec, short
+from assets.warehouse.metrics import metric_key, metric_spec
 from assets.warehouse.models import check_results, in_order, model_key, model_spec
 from assets.warehouse.resources import WarehouseResource
 from serving.errors import ClearwayError

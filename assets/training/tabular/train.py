@@ -46,6 +46,7 @@ def train(
     metadata: dict[str, Any],
     threads: int,
     progress: Callable[[str], None],
+    refit: bool = False,
 ) -> Trained:
     """Fit on ``learn``, judge on ``later``.
 
@@ -53,6 +54,8 @@ def train(
         learn, later: training sets as ``assets.features.training_set`` stores them.
         incumbent: the champion's probabilities for a frame like ``later``; None when there is no champion.
         metadata: goes into the version's spec.
+        refit: fit once more on both, with the parameters that were found, if all gates passed; what was judged is the
+            fit before.
     """
     fitted, version = _fit(model, learn, metadata, threads, progress)
     spec = version.spec
@@ -70,6 +73,14 @@ def train(
         gates.schema([i.name for i in model.inputs], spec.input_names),
     ]
     judged = later.assign(_probability=probabilities)
+    if refit and all(v.passed for v in verdicts):
+        import pandas as pd
+
+        progress("all gates passed: fitting once more, on everything that is known")
+        again = with_parameters(model, fitted.parameters)
+        everything = pd.concat([learn, later], ignore_index=True)
+        fitted, version = _fit(again, everything, {**metadata, "refit": True}, threads, progress)
+        spec = version.spec
     gain = fitted.booster.feature_importance("gain")
     return Trained(
         fitted,
@@ -81,6 +92,18 @@ def train(
         truth,
         probabilities,
         judged.head(5),
+    )
+
+
+# Parameters of a version that are no learner's: they are said elsewhere.
+NOT_FIXED = ("objective", "verbosity", "seed", "num_threads", "rounds")
+
+
+def with_parameters(model: ModelDeclaration, parameters: dict[str, Any]) -> ModelDeclaration:
+    """The model with the parameters of a version in place of a search."""
+    fixed = {name: value for name, value in parameters.items() if name not in NOT_FIXED}
+    return model.model_copy(
+        update={"learner": model.learner.model_copy(update={"fixed": fixed, "search": {}, "trials": 1})}
     )
 
 

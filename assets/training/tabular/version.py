@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assets.declared import fingerprint
-from assets.domains import Domain
+from assets.domains import Domain, following
 from assets.features.resources import FeaturesResource
-from assets.features.sets import build_both, offline_store
+from assets.features.sets import Window, build_both, offline_store
 from assets.features.training_set import historical_features
 from assets.plots import version_plots
 from assets.training.spec import ModelDeclaration
@@ -42,35 +42,47 @@ def make(
     settings: Settings,
     now: datetime,
     progress: Callable[[str], None],
+    window: Window | None = None,
 ) -> Registered:
     """Train, judge and register a version, or find the one that was made from the same inputs.
 
     The champion is not part of the key: a version that was released is not made again because it is champion now.
+
+    Args:
+        window: decided upon; None takes the declared one.
     """
-    learn, later = build_both(domain, manifest, model, warehouse_file, features, now)
-    key = fingerprint([CODE_VERSION, model.fingerprint(), learn.facts["content"], later.facts["content"]])
+    if window is not None and model.retraining.gates is not None:
+        model = model.model_copy(update={"gates": model.retraining.gates})
+    learn, later = build_both(domain, manifest, model, warehouse_file, features, now, window)
+    parts = [CODE_VERSION, model.fingerprint(), learn.facts["content"], later.facts["content"]]
+    refit = window is not None and window.refit
+    key = fingerprint([*parts, "refit"] if refit else parts)
     known = find(client(settings), model.name, key)
     if known is not None:
         progress(f"{model.name}: version {known.version} was made from the same inputs")
         return known
     champion = stable_version(model.name, settings)
     threads = os.cpu_count() or 1
+    learned_until, judged_until = (following(window.period),) * 2 if window else (model.train.end, model.evaluate.end)
     trained = train(
         model,
         learn.read(),
         later.read(),
-        _incumbent(domain, model, champion, settings, threads) if champion else None,
+        incumbent(domain, model, champion, settings, threads) if champion else None,
         {
             "training_set": learn.key,
             "evaluation_set": later.key,
             "as_of": learn.facts["as_of"],
-            "snapshots": source_snapshots(warehouse_file, [model.examples.model], domain.periods[0], model.train.end),
+            "snapshots": source_snapshots(warehouse_file, [model.examples.model], domain.periods[0], learned_until),
         },
         threads,
         progress,
+        refit,
     )
-    snapshots = source_snapshots(warehouse_file, [model.examples.model], domain.periods[0], model.evaluate.end)
+    snapshots = source_snapshots(warehouse_file, [model.examples.model], domain.periods[0], judged_until)
     facts: dict[str, Any] = {
+        "decision": window.decision if window else None,
+        "refit": refit and all(v.passed for v in trained.verdicts),
         "snapshots": snapshots,
         "training_set": {k: v for k, v in learn.facts.items() if k != "missing_share"},
         "evaluation_set": {k: v for k, v in later.facts.items() if k not in ("missing_share", "inputs")},
@@ -102,7 +114,7 @@ def stable_version(model: str, settings: Settings) -> str | None:
     return state.arms[state.stable].version if state.stable else None
 
 
-def _incumbent(
+def incumbent(
     domain: Domain, model: ModelDeclaration, version: str, settings: Settings, threads: int
 ) -> Callable[[pd.DataFrame], Array]:
     """The champion's probabilities for rows of a training set.

@@ -44,7 +44,7 @@ def test_it_retrains_when_the_saving_is_above_the_cost_significant_or_not() -> N
         ({"since_retraining": 2}, "retrain", "saves"),
         ({"labelled": 999}, "wait", "999 new labels, 1,000 are needed"),
         ({"labelled": 999, "alarmed": True}, "alert", "are needed"),
-        ({"backtest": None}, "wait", "are needed"),
+        ({"backtest": None}, "wait", "no backtest: too few labels"),
         ({"coverage": 0.2}, "alert", "only 20% of the predictions have a label"),
         ({"coverage": 0.0, "labelled": 0, "backtest": None}, "alert", "cannot be said"),
     ],

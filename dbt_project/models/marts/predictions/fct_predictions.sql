@@ -32,6 +32,8 @@ judged as (
         events.score,
         events.label = 'late' as alarmed,
         events.input_skew,
+        events.origin,
+        events.carrier,
         labels.flight_id,
         labels.is_late = 1 as is_late,
         labels.label_known_at
