@@ -18,7 +18,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: help all install llm run ui stop status test check bench format clean
+.PHONY: help all install llm run replay ui stop status test check bench format clean
 
 help:  ## This list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ all: run llm rollouts  ## Everything there is to see: run, llm, rollouts.
 
 rollouts: install  ## Canaries of a sound and of a broken version, with real requests; after run.
 	@$(BIN)/python -m orchestration.show_rollouts
+
+replay: install  ## The sample's year again in data time: watched, reviewed, retrained; DAYS=n for fewer days.
+	@$(BIN)/python -m orchestration.replay $(if $(DAYS),--days $(DAYS))
 
 ui: install  ## Dagster's webserver and daemon, and MLflow's page.
 	@$(BIN)/python -m orchestration.ui

@@ -11,12 +11,14 @@ import assets.monitoring.assets as monitoring
 import assets.training.assets as training
 import assets.warehouse.assets as warehouse
 from assets.domains import current_domain
+from assets.warehouse.manifest import load_manifest
 from orchestration.jobs import jobs
 from orchestration.profiles import executor, resources
 from orchestration.progress import progress_logger
+from orchestration.retraining import alerts_sensor, retraining_sensor, reviews_sensor
 from orchestration.rollouts import outcomes_sensor, rollout_command, rollouts_job, rollouts_sensor
 from orchestration.schedules import schedules
-from orchestration.sensors import automation_sensor, failure_sensor, landing_sensor
+from orchestration.sensors import automation_sensor, failure_sensor, feeds_sensor, landing_sensor
 from serving.settings import get_settings
 
 # Partitioned checks and single-run backfills are marked preview and beta; a test pins their behaviour.
@@ -40,12 +42,16 @@ def _all() -> dg.Definitions:
             jobs=[*all_jobs, rollout_command],
             sensors=[
                 landing_sensor(domain, by_name["ingest"]),
+                feeds_sensor(domain, by_name["feeds"]),
                 rollouts_sensor(domain, by_name["rollouts"]),
                 outcomes_sensor(domain, by_name["outcomes"]),
+                reviews_sensor(domain, load_manifest(domain.dbt_project, settings.dbt_target), by_name["review"]),
+                retraining_sensor(domain, by_name["train"]),
+                alerts_sensor(domain),
                 failure_sensor,
                 automation_sensor(),
             ],
-            schedules=schedules(by_name["publish_events"]),
+            schedules=schedules(by_name["publish_events"], by_name["freshness"]),
             resources=resources(settings),
             executor=executor(settings, stages),
             loggers={"console": dg.colored_console_logger, "progress": progress_logger},

@@ -6,7 +6,13 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition as AssetJob
 
 from assets.domains import Domain
+from assets.ingestion.assets import source_key
+from assets.ingestion.freshness import FRESH
 from assets.partitions import periods
+
+
+def _fresh(domain: Domain) -> list[dg.AssetCheckKey]:
+    return [dg.AssetCheckKey(source_key(s.name), FRESH) for s in domain.sources.values() if s.partitioned]
 
 
 def jobs(domain: Domain) -> list[AssetJob]:
@@ -15,7 +21,7 @@ def jobs(domain: Domain) -> list[AssetJob]:
     return [
         dg.define_asset_job(
             "lifecycle",
-            selection=dg.AssetSelection.all() - by_group("monitoring"),
+            selection=dg.AssetSelection.all() - by_group("monitoring", "retraining"),
             partitions_def=periods(domain),
             description="From the dropped files of the chosen months to a released, served version, as one run.",
         ),
@@ -31,9 +37,37 @@ def jobs(domain: Domain) -> list[AssetJob]:
             description="Training sets, a version, its gates, and the release of what passed.",
         ),
         dg.define_asset_job(
+            "feeds",
+            selection=dg.AssetSelection.key_prefixes("feeds"),
+            description="Publish what operations told since the last time.",
+        ),
+        dg.define_asset_job(
+            "settle",
+            selection=by_group("ingestion", "warehouse", "metrics", "features")
+            - dg.AssetSelection.key_prefixes("training_sets"),
+            partitions_def=periods(domain),
+            description="From the dropped files of the chosen months to features, without a training.",
+        ),
+        dg.define_asset_job(
             "monitor",
             selection=dg.AssetSelection.key_prefixes("events") | by_group("monitoring"),
             description="Publish prediction events, join them to labels, make metrics and reports of what was served.",
+        ),
+        dg.define_asset_job(
+            "review",
+            selection=dg.AssetSelection.key_prefixes("events") | by_group("monitoring", "retraining"),
+            partitions_def=periods(domain),
+            description="Decide for the chosen months whether to retrain, after the job monitor's work.",
+        ),
+        dg.define_asset_job(
+            "freshness",
+            selection=dg.AssetSelection.checks(*_fresh(domain)),
+            description="See whether every period that was due is there.",
+        ),
+        dg.define_asset_job(
+            "story",
+            selection=dg.AssetSelection.key_prefixes("retrainings"),
+            description="Show every review and what came of it, as it is now.",
         ),
         dg.define_asset_job(
             "outcomes",

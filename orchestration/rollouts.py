@@ -10,6 +10,7 @@ from assets.delivery.assets import rollouts_key
 from assets.delivery.outcomes import waiting_for_metrics
 from assets.domains import Domain
 from orchestration.jobs import AssetJob
+from orchestration.pace import interval
 from serving.rollout.log import RolloutLog
 from serving.settings import get_settings
 
@@ -58,7 +59,7 @@ def outcomes_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
     @dg.sensor(
         name="outcomes",
         job=job,
-        minimum_interval_seconds=60,
+        minimum_interval_seconds=interval(60),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Tells the gates of rollouts what the semantic layer knows of their requests.",
     )
@@ -80,7 +81,7 @@ def rollouts_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
     @dg.sensor(
         name="rollouts",
         job=job,
-        minimum_interval_seconds=15,
+        minimum_interval_seconds=interval(15),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Shows rollouts again when something happened to them.",
     )

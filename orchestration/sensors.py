@@ -2,19 +2,27 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import date
 
 import dagster as dg
 
-from assets.domains import Domain
-from assets.ingestion.assets import source_key
+from assets.declared import fingerprint
+from assets.delivery.assets import DECISION_TAG
+from assets.domains import Domain, current_domain
+from assets.ingestion.assets import feed_key, source_key
+from assets.ingestion.feed import FILES
 from assets.ingestion.lakehouse import Entry, Lakehouse
 from assets.ingestion.landing import Drop, all_drops
 from assets.ingestion.publish import raw
 from assets.ingestion.reading import content_id
 from assets.ingestion.resources import LakehouseResource, LandingResource
+from assets.monitoring.alerts import Alert
+from assets.monitoring.watch import alerts
 from orchestration.failures import why
 from orchestration.jobs import AssetJob
+from orchestration.pace import interval
+from serving import clock
+from serving.events.reader import closed_segments
 from serving.settings import get_settings
 
 
@@ -29,7 +37,7 @@ def landing_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
     @dg.sensor(
         name="landing",
         job=job,
-        minimum_interval_seconds=20,
+        minimum_interval_seconds=interval(20),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="One run for each source, period and content that is dropped.",
     )
@@ -53,6 +61,38 @@ def landing_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
             yield dg.SkipReason("; ".join(waiting) or "every drop is published or was requested")
 
     return landing_drops
+
+
+def feeds_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
+    """Requests a run whenever segments or files of the feed wait; a run takes all that wait when it starts."""
+
+    @dg.sensor(
+        name="feeds",
+        job=job,
+        minimum_interval_seconds=interval(30),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Publishes what operations told.",
+    )
+    def told(context: dg.SensorEvaluationContext, landing: LandingResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        waiting = {
+            source.name: [
+                *closed_segments(get_settings().feeds / source.name),
+                *sorted((landing.path / "feeds" / source.name).glob(FILES)),
+            ]
+            for source in domain.sources.values()
+            if source.feed
+        }
+        names = [f"{name}/{path.parent.name}/{path.name}" for name, paths in waiting.items() for path in paths]
+        if not names:
+            yield dg.SkipReason("nothing was told since the last run")
+            return
+        yield dg.RunRequest(
+            run_key=fingerprint([context.cursor, names]),
+            asset_selection=[feed_key(name) for name, paths in waiting.items() if paths],
+        )
+        context.update_cursor(names[-1])
+
+    return told
 
 
 def run_key(lakehouse: Lakehouse, drops: list[Drop], contents: dict[str, str]) -> str:
@@ -141,20 +181,24 @@ def failure_sensor(context: dg.RunFailureSensorContext) -> None:
         }
         for event in failed
     ] or [{"asset": "-", "why": context.failure_event.message or "the run's process ended"}]
-    alert = {
-        "at": datetime.now(UTC).isoformat(),
-        "run": run.run_id,
-        "job": run.job_name,
-        "partition": partition or "none",
-        "failed": notes,
-        "left_untouched": "what readers see: a step publishes only by its last action, after its checks",
-        "what_to_do": "mend what is named and run the same partitions again; finished steps find their work done",
-    }
-    context.log.error(json.dumps(alert, indent=2))
-    folder = get_settings().home / "alerts"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "alerts.jsonl").open("a") as file:
-        file.write(json.dumps(alert) + "\n")
+    decision = run.tags.get(DECISION_TAG)
+    what = f"the retraining that review {decision} asked for" if decision else f"job {run.job_name}"
+    alert = Alert(
+        f"run-{run.run_id}",
+        clock.now().isoformat(),
+        f"{what} failed{f' for {partition}' if partition else ''}",
+        "\n".join(f"{note['asset']}: {note['why']}" for note in notes)
+        + ("\nThe champion goes on answering." if decision else "")
+        + "\nWhat readers see is untouched: a step publishes only by its last action, after its checks. Mend what is "
+        "named and run the same partitions again; finished steps find their work done.",
+        {"run": run.run_id, "job": run.job_name, "partition": partition or "none", "failed": notes,
+         **({"decision": decision} if decision else {})},
+    )  # fmt: skip
+    kept = alerts(current_domain(), get_settings(), context.log.error)
+    kept.keep(alert)
+    for delivery in kept.deliver():
+        if delivery.problem:
+            context.log.error(f"alert {delivery.alert} has not reached {delivery.sink}: {delivery.problem}")
 
 
 def automation_sensor() -> dg.AutomationConditionSensorDefinition:
@@ -163,5 +207,5 @@ def automation_sensor() -> dg.AutomationConditionSensorDefinition:
         "automation",
         target=dg.AssetSelection.groups("warehouse", "metrics", "features"),
         default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=interval(30),
     )

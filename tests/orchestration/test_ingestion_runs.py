@@ -83,15 +83,18 @@ def test_a_failed_run_says_asset_partition_what_is_untouched_and_what_to_do(
     sensors.failure_sensor(context)
     (line,) = (tmp_path / "home" / "alerts" / "alerts.jsonl").read_text().splitlines()
     alert = json.loads(line)
-    assert alert["run"] == result.run_id
-    assert alert["job"] == "ingest"
-    assert alert["partition"] == "2020-02-01"
-    (failed,) = alert["failed"]
+    assert alert["subject"] == "job ingest failed for 2020-02-01"
+    numbers = alert["numbers"]
+    assert (numbers["run"], numbers["job"], numbers["partition"]) == (result.run_id, "ingest", "2020-02-01")
+    (failed,) = numbers["failed"]
     assert failed["asset"] == READINGS.to_python_identifier()
     assert "8 of 20 rows (40.0%) would be quarantined" in failed["why"]
     assert "What to do: drop a corrected file" in failed["why"]
-    assert "readers see" in alert["left_untouched"]
-    assert "run the same partitions again" in alert["what_to_do"]
+    assert "8 of 20 rows (40.0%) would be quarantined" in alert["text"]
+    assert "What readers see is untouched" in alert["text"]
+    assert "run the same partitions again" in alert["text"]
+    sensors.failure_sensor(context)
+    assert len((tmp_path / "home" / "alerts" / "alerts.jsonl").read_text().splitlines()) == 1, "told once"
 
 
 def test_a_failed_range_is_named_from_first_to_last(ran: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,4 +108,4 @@ def test_a_failed_range_is_named_from_first_to_last(ran: Runs, tmp_path: Path, m
     context = dg.build_run_status_sensor_context("failures", event, ran.instance, run).for_run_failure()
     sensors.failure_sensor(context)
     alert = json.loads((tmp_path / "home" / "alerts" / "alerts.jsonl").read_text())
-    assert alert["partition"] == "2020-01-01…2020-02-01"
+    assert alert["numbers"]["partition"] == "2020-01-01…2020-02-01"

@@ -1,0 +1,102 @@
+"""Periods are reviewed once when they are over, decisions carried out by one run, alerts delivered until they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from assets.delivery.assets import DECISION_TAG
+from assets.domains import current_domain
+from assets.monitoring.alerts import Alert, WebhookSink
+from assets.monitoring.record import Record, Records
+from assets.monitoring.watch import alert_of, alerts, tell
+from orchestration.retraining import alerts_sensor, due, retraining_sensor
+from serving.settings import Settings, get_settings
+
+MODEL = "arrival_delay"
+RECORD = Record(MODEL, "2013-06-01", 1, "2013-07-02T00:00:00+00:00", "1", "retrain", "it saves more than it costs",
+                cut="2013-06-17T04:00:00+00:00", until="2013-07-01T04:00:00+00:00")  # fmt: skip
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    monkeypatch.setenv("CLEARWAY_HOME", str(tmp_path))
+    get_settings.cache_clear()
+    yield get_settings()
+    get_settings.cache_clear()
+
+
+def test_the_newest_period_is_due_when_it_is_over_long_enough() -> None:
+    domain = current_domain()
+    model = domain.models[MODEL]
+    end = domain.bounds(date(2013, 6, 1))[1]
+    wait = timedelta(days=model.retraining.wait_days)
+    assert due(domain, model, end + wait) == date(2013, 6, 1)
+    assert due(domain, model, end + wait - timedelta(seconds=1)) == date(2013, 5, 1)
+    assert due(domain, model, datetime(2026, 1, 1, tzinfo=UTC)) == date(2013, 12, 1)
+    assert due(domain, model, domain.bounds(date(2013, 1, 1))[0]) is None
+
+
+def test_a_decision_asks_for_one_run_by_its_key(settings: Settings) -> None:
+    sensor = retraining_sensor(current_domain(), dg.define_asset_job("train"))  # type: ignore[arg-type]
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def look() -> list[dg.RunRequest]:
+            return list(sensor.evaluate_tick(dg.build_sensor_context(instance=instance)).run_requests or [])
+
+        assert look() == []
+        records = Records(settings.reviews, MODEL)
+        records.write(Record(MODEL, "2013-05-01", 1, "2013-06-02T00:00:00+00:00", "1", "wait", "it does not pay"))
+        assert look() == []
+        records.write(RECORD)
+        (request,), (again,) = look(), look()
+        assert request.run_key == again.run_key == f"retrain:{RECORD.id}"
+        assert request.tags[DECISION_TAG] == RECORD.id
+        assert dg.AssetKey(["releases", MODEL]) in (request.asset_selection or [])
+
+
+class Down:
+    """Alerts whose sink is down until it is up."""
+
+    def __init__(self, folder: Path) -> None:
+        self.kept = alerts(current_domain(), Settings(home=folder), lambda _: None)
+        self.kept._sinks = (WebhookSink(kind="webhook", url_variable="NOT_SET"),)
+
+
+def test_what_a_person_must_know_is_kept_and_a_sink_that_is_down_is_named(tmp_path: Path) -> None:
+    down = Down(tmp_path)
+    assert tell(RECORD, down.kept) == []
+    needs: dict[str, Any] = {
+        "name": "model",
+        "evidence": 14.2,
+        "threshold": 13.0,
+        "raised_on": "2013-06-09",
+        "days": 40,
+    }
+    raised = Record(**{**vars(RECORD), "alarms": [needs], "risk": {"log_loss": {"name": "log_loss", "measured": 0.5}}})
+    (problem,) = tell(raised, down.kept)
+    assert "has not reached webhook NOT_SET" in problem
+    assert [a.id for a in down.kept.kept()] == [f"review-{RECORD.id}"]
+    told = alert_of(raised)
+    assert "raised an alarm" in told.subject
+    assert "model: evidence 14 of 13, since 2013-06-09" in told.text
+    assert told.numbers == {"log_loss_measured": 0.5}
+    person = alert_of(Record(**{**vars(RECORD), "action": "alert", "why": "only 20% have a label"}))
+    assert "needs a person" in person.subject
+    assert "only 20% have a label" in person.text
+
+
+def test_the_sensor_delivers_what_waits(settings: Settings) -> None:
+    kept = alerts(current_domain(), settings, lambda _: None)
+    kept.keep(Alert("a", "2013-06-01T00:00:00+00:00", "one", "why"))
+    sensor = alerts_sensor(current_domain())
+    with dg.DagsterInstance.ephemeral() as instance:
+        first = sensor.evaluate_tick(dg.build_sensor_context(instance=instance))
+        second = sensor.evaluate_tick(dg.build_sensor_context(instance=instance))
+    assert first.skip_message == "1 alerts delivered"
+    assert second.skip_message == "0 alerts delivered"
