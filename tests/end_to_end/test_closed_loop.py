@@ -61,7 +61,7 @@ def declare(folder: Path) -> None:
     content["gates"] = gates
     content["retraining"] = {
         "policy": {"kind": "expected_cost", "prices": {"retraining": 10, "rollout": 1}, "limits": {"labelled": 500}},
-        "alarm": {"false_alarms": 12, "slices": [{"column": "branch", "value": "south"}]},
+        "alarm": {"false_alarms": 30, "slices": [{"column": "branch", "value": "south"}]},
         "judge_days": 7,
         "wait_days": 15,  # a label is known when the book is back
     }

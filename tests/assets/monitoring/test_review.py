@@ -39,7 +39,7 @@ def test_a_version_that_the_registry_has_no_more_is_for_a_person(home: Home) -> 
     assert record.numbers["coverage"] == pytest.approx(100 / 101)
     assert record.numbers["labelled"] == 100
     assert record.risk["log_loss"]["measured"] is not None
-    assert record.others["every review"] == "retrain"
+    assert record.others["never"] == "wait"
     assert {alarm["name"] for alarm in record.alarms} == {"model", "origin=EWR", "origin=JFK", "origin=LGA"}
 
 
