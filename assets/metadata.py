@@ -14,7 +14,9 @@ def picture(png: bytes, alternative: str) -> dg.MetadataValue:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
-    """Rows of plain values as a table; the columns are those of the first row."""
+    """Rows of plain values as a table; the columns are those of the first row. Without a row a word says so."""
+    if not rows:
+        return dg.MetadataValue.text("none")
     return dg.MetadataValue.table([dg.TableRecord({k: _plain(v) for k, v in row.items()}) for row in rows])
 
 

@@ -36,7 +36,7 @@ def served(lakehouse: Lakehouse, model: str, version: str, zone: ZoneInfo) -> pd
     Of a request that was sent again under its id the first answer counts, as in the mart of predictions.
 
     Returns:
-        ``event_id``, ``arm``, ``request_id``, ``score``, ``month`` (YYYY-MM of the prediction time, by the domain's
+        ``event_id``, ``arm``, ``request_id``, ``caller``, ``score``, ``month`` (YYYY-MM of the prediction time, by the domain's
         clock), ordered by ``event_id``.
     """
     from pyiceberg.expressions import And, EqualTo
@@ -44,7 +44,7 @@ def served(lakehouse: Lakehouse, model: str, version: str, zone: ZoneInfo) -> pd
     table = lakehouse.load(TABLE)
     if table is None:
         return None
-    fields = ("event_id", *IDENTITY, "served_at", "prediction_time", "score")
+    fields = ("event_id", *IDENTITY, "caller", "served_at", "prediction_time", "score")
     only = And(EqualTo("model", model), EqualTo("version", version))  # type: ignore[call-arg,arg-type]
     rows = table.scan(row_filter=only, selected_fields=fields).to_pandas()
     rows = rows.sort_values(["served_at", "event_id"]).drop_duplicates(list(IDENTITY))

@@ -14,6 +14,8 @@ from serving.rollout.plan import Smoke
 from serving.routing.router import ARM_HEADER
 from serving.settings import Settings
 
+# By this name its requests are told from people's.
+CALLER = "rollout-smoke"
 REQUEST_SECONDS, TOTAL_SECONDS = 5.0, 30.0
 
 
@@ -63,7 +65,7 @@ def ask_all(
     problems: list[str] = []
     sent, end = 0, time.monotonic() + total_s
     while sent < smoke.requests and len(problems) <= allowed and time.monotonic() < end:
-        headers = {ARM_HEADER: arm, "x-request-id": f"{ident}-smoke-{sent}", "x-clearway-caller": "rollout-smoke"}
+        headers = {ARM_HEADER: arm, "x-request-id": f"{ident}-smoke-{sent}", "x-clearway-caller": CALLER}
         body = bodies[sent % len(bodies)]
         sent += 1
         start = time.perf_counter()
