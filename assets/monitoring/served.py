@@ -36,8 +36,8 @@ def served(lakehouse: Lakehouse, model: str, version: str, zone: ZoneInfo) -> pd
     Of a request that was sent again under its id the first answer counts, as in the mart of predictions.
 
     Returns:
-        ``event_id``, ``arm``, ``request_id``, ``caller``, ``score``, ``month`` (YYYY-MM of the prediction time, by the domain's
-        clock), ordered by ``event_id``.
+        ``event_id``, ``arm``, ``request_id``, ``caller``, ``score``, ``month`` (YYYY-MM of the prediction time, by the
+        domain's clock), ordered by ``event_id``.
     """
     from pyiceberg.expressions import And, EqualTo
 
