@@ -16,8 +16,11 @@ from benchmarks.harness import LeftOut, World
 from serving.errors import ClearwayError
 from serving.settings import get_settings
 
-# In this order, because the first leaves a released version for the next two.
-BENCHES = ("lifecycle", "serving", "metrics", "increment", "volume", "definitions", "evidence", "delivery", "llm")
+# In this order, because the first leaves a released version for the next three.
+BENCHES = (
+    *("lifecycle", "serving", "monitoring", "metrics", "increment", "volume", "definitions", "evidence", "detection"),
+    *("policies", "delivery", "llm"),
+)
 
 
 def main() -> int:
@@ -39,6 +42,7 @@ def main() -> int:
             for name in [options.name] if options.name else BENCHES:
                 console.print(f"[bold]{name}[/]")
                 started, load = datetime.now(UTC), os.getloadavg()[0]
+                world.details = {}
                 try:
                     rows = importlib.import_module(f"benchmarks.{name}").measure(world)
                 except LeftOut as error:
@@ -50,6 +54,7 @@ def main() -> int:
                     console.print(f"[red]{name} could not be measured[/]\n{error}", markup=True)
                     continue
                 content = report.as_json(rows, code_commit(), started, quick=options.quick, load=load)
+                content |= {"details": world.details} if world.details else {}
                 file = report.write(folder, name, content)
                 console.print(report.table("", rows), f"[dim]{file}[/]\n")
     except ClearwayError as error:

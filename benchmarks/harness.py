@@ -64,12 +64,14 @@ class World:
 
     Attributes:
         quick: fewer repetitions: a smoke check and no measurement.
+        details: what a bench adds to its file beside the rows; JSON.
     """
 
     def __init__(self, *, quick: bool = False, console: Console | None = None) -> None:
         for name in [n for n in os.environ if n.startswith(FOREIGN)]:
             del os.environ[name]
         self.quick = quick
+        self.details: dict[str, Any] = {}
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.root = Path(tempfile.mkdtemp(prefix="clearway-bench-"))
         self.log = self.root / "children.log"

@@ -2,16 +2,16 @@
 
 Each day brings a number, such as how much worse the champion was than it should be. A gambler bets, block by block,
 that its mean is above the tolerance; if it is not, their wealth does not grow on average, whatever the distribution. A
-new gambler enters with 1 every ``restart_blocks`` blocks. The alarm is raised when all of them together have
-``365 / (false_alarms * days from entry to entry)``. Under the null hypothesis, that the mean of a block given the past
-is at most the tolerance, all of them have on average what they came with, so that it takes at least that many entries
-on average until an alarm (Shin, Ramdas and Rinaldo, *E-detectors*, arXiv 2203.03532; bets as Waudby-Smith and Ramdas,
-arXiv 2010.09686; for deployed models Podkopaev and Ramdas, ICLR 2022).
+new gambler enters with 1 every ``restart_blocks`` blocks. The alarm is raised when all of them together have one more
+than ``365 / (false_alarms * days from entry to entry)``. Under the null hypothesis, that the mean of a block given the
+past is at most the tolerance, all of them have on average what they came with, so that it takes at least that many
+entries on average until an alarm, of which the first costs no time (Shin, Ramdas and Rinaldo, *E-detectors*, arXiv
+2203.03532; bets as Waudby-Smith and Ramdas, arXiv 2010.09686; for deployed models Podkopaev and Ramdas, ICLR 2022).
 
 Why blocks: the days of a week hang together, and bets on single days take their common luck for evidence. At the
-null's boundary, declared 1 a year, with days alike within each week, they raise 2.1 (simulated); bets on weeks 1.0. On
-independent days weeks find harm about as fast. A model well within the tolerance is still alarmed about every second
-year: nobody loses much by small bets.
+null's boundary, declared 1 a year, with days alike within each week, they raise about 2 (simulated); bets on weeks
+0.95. On independent days weeks find harm about as fast. A model well within the tolerance is still alarmed about every
+second year: nobody loses much by small bets.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Alarm:
     @property
     def threshold(self) -> float:
         """The wealth at which the alarm is raised."""
-        return DAYS_A_YEAR / (self.false_alarms * self.block_days * self.restart_blocks)
+        return DAYS_A_YEAR / (self.false_alarms * self.block_days * self.restart_blocks) + 1
 
     @property
     def evidence(self) -> float:

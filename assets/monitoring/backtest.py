@@ -29,6 +29,7 @@ def half_period(
     parameters: dict[str, Any],
     threads: int,
     least: int = 1000,
+    fit: Callable[[ModelDeclaration, pd.DataFrame, int], Callable[[pd.DataFrame], Array]] | None = None,
 ) -> Backtest | None:
     """Champion and candidate on the second half of [start, end), the candidate fitted on everything before it.
 
@@ -38,6 +39,8 @@ def half_period(
         champion: its probabilities for rows of the frame, shape (rows,).
         parameters: of the learner, as the champion's version has them.
         least: labelled rows on each side below which nothing is said: None.
+        fit: makes the candidate from the model, its rows and ``threads``; without it ``fitted_version`` of training.
+            The candidate does not depend on the champion, so whoever compares it with several can keep it.
     """
     from assets.training.tabular.train import fitted_version, with_parameters
 
@@ -46,7 +49,7 @@ def half_period(
     learn, later = known[known["_time"] < middle], known[known["_time"] >= middle]
     if min(len(learn), len(later)) < least:
         return None
-    candidate = fitted_version(with_parameters(model, parameters), learn, threads)
+    candidate = (fit or fitted_version)(with_parameters(model, parameters), learn, threads)
     truth = later["_label"].to_numpy(np.float64)
     mine = log_losses(np.asarray(champion(later), dtype=np.float64), truth)
     theirs = log_losses(candidate(later), truth)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assets.training.spec import CalibrationGate, ChampionGate, Floor, SliceGate
-from assets.training.tabular.scores import Array, Score, calibration_error, day_blocks, losses, mean_interval
+from assets.training.tabular.scores import Array, Score, calibration_error, losses, mean_upper
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,20 +41,19 @@ def floor(gate: Floor, scores: dict[str, Score]) -> list[Verdict]:
 def champion(
     gate: ChampionGate, labels: Array, challenger: Array, incumbent: Array | None, days: NDArray[np.int64]
 ) -> Verdict:
-    """Difference of log loss on the same rows, resampled in blocks of days, since the rows of a day are alike.
+    """Difference of log loss on the same rows, by blocks of days, since the rows of a day are alike.
 
-    The challenger passes when the interval's upper bound of (challenger - champion) is at most the margin: it is
-    shown not to be worse by more than that, not merely not shown to be worse.
+    The challenger passes when the upper bound of (challenger - champion) is at most the margin: it is shown not to be
+    worse by more than that, not merely not shown to be worse. Days of one block show nothing.
     """
     if incumbent is None:
         return Verdict("champion", True, "there is no champion", f"log loss at most {gate.margin} worse")
     difference = losses(labels, challenger) - losses(labels, incumbent)
-    # A one-sided bound at the confidence level is the upper end of the two-sided interval at 2c - 1.
-    interval = mean_interval(difference, day_blocks(days, gate.block_days), 2 * gate.confidence - 1)
+    upper = mean_upper(difference, days, gate.block_days, gate.confidence)
     return Verdict(
         "champion",
-        interval.high <= gate.margin,
-        f"log loss difference {interval.value:+.5f}, upper bound {interval.high:+.5f}",
+        upper <= gate.margin,
+        f"log loss difference {difference.mean():+.5f}, upper bound {upper:+.5f}",
         f"upper bound at most {gate.margin:+.5f} at {gate.confidence:.0%}",
     )
 

@@ -59,13 +59,14 @@ def reliability(labels: Array, probabilities: Array, bins: int = 10) -> list[tup
     return [(float(probabilities[p].mean()), float(labels[p].mean()), len(p)) for p in parts if len(p)]
 
 
-def day_blocks(days: NDArray[np.int64], length: int) -> list[NDArray[np.int64]]:
+def day_blocks(days: NDArray[np.int64], length: int, begun: int = 0) -> list[NDArray[np.int64]]:
     """Row indices of consecutive blocks of ``length`` days.
 
     Args:
         days: day number of each row.
+        begun: days of the first block that lie before the first row.
     """
-    block = (days - days.min()) // length
+    block = (days - days.min() + begun) // length
     order = np.argsort(block, kind="stable")
     return [b for b in np.split(order, np.flatnonzero(np.diff(block[order])) + 1) if len(b)]
 
@@ -104,6 +105,28 @@ def mean_interval(
     means = sums[chosen].sum(axis=1) / counts[chosen].sum(axis=1)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Score(float(values.mean()), float(low), float(high))
+
+
+def mean_upper(values: Array, days: NDArray[np.int64], block_days: int, confidence: float) -> float:
+    """One-sided upper bound of a mean over rows that depend on each other; infinite for days of one block.
+
+    The ratio estimator of survey sampling over blocks of days (Cochran, Sampling Techniques, 1977, ch. 6) with
+    Student's t of the number of blocks, since few resampled blocks are too sure of themselves: a month's bound at 95%
+    was exceeded in 11 to 16% of simulated months. On which day a block begins is unknown as well, and blocks that cut
+    the real ones in half hide their dependence: the largest of the bounds by each beginning counts.
+    """
+    from scipy.stats import t
+
+    bounds = []
+    for begun in range(block_days):
+        blocks = day_blocks(days, block_days, begun)
+        if (n := len(blocks)) < 2:
+            return float("inf")
+        sums, counts = np.array([values[b].sum() for b in blocks]), np.array([len(b) for b in blocks])
+        mean = float(sums.sum() / counts.sum())
+        deviation = float(np.sqrt(n / (n - 1) * ((sums - mean * counts) ** 2).sum()) / counts.sum())
+        bounds.append(mean + float(t.ppf(confidence, n - 1)) * deviation)
+    return max(bounds)
 
 
 def score(labels: Array, probabilities: Array, days: NDArray[np.int64], block_days: int = 7) -> dict[str, Score]:

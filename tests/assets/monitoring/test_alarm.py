@@ -42,6 +42,13 @@ def test_a_model_at_the_tolerance_is_alarmed_at_most_as_often_as_declared(block:
     assert rate > 0.2 * false_alarms, "and it is not so careful that it could never be raised"
 
 
+def test_days_that_bear_no_evidence_raise_it_after_a_declared_year_and_not_before() -> None:
+    """Exactly at the tolerance wealth only grows by those who enter, of whom the first costs no time."""
+    found = alarms(Alarm((WORSE,)), {"worse": np.full(10 * 365, WORSE.tolerance)})
+    assert 365 <= found[0] + 1 <= 365 + 28
+    assert len(found) <= 10
+
+
 def test_bets_on_single_days_take_a_week_s_luck_for_evidence() -> None:
     """The control, by which the test before can tell: such weeks do break the promise of bets on days."""
     columns = {"worse": days_of(YEARS * 365, WORSE.tolerance, 0.03, 7, seed=7)}

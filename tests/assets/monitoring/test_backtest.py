@@ -108,3 +108,18 @@ def test_the_candidate_sees_nothing_of_what_it_is_judged_on_nor_of_later(
 def test_from_too_few_labels_nothing_is_said(model: ModelDeclaration, rows: int) -> None:
     frame = examples(False, rows)
     assert half_period(model, frame, START, END, lambda later: np.full(len(later), 0.5), PARAMETERS, 1) is None
+
+
+def test_a_candidate_that_is_kept_is_judged_as_one_that_is_fitted(model: ModelDeclaration) -> None:
+    frame = examples(True)
+    champion = of_january(model, frame)
+    kept: list[Any] = []
+
+    def fit(declared: ModelDeclaration, learn: pd.DataFrame, threads: int) -> Any:
+        if not kept:
+            kept.append(fitted_version(declared, learn, threads))
+        return kept[0]
+
+    found = [half_period(model, frame, START, END, champion, PARAMETERS, 1, fit=each) for each in (None, fit, fit)]
+    assert found[0] == found[1] == found[2]
+    assert len(kept) == 1

@@ -52,6 +52,30 @@ def test_a_challenger_worse_by_the_margin_passes_at_most_about_5_percent_of_the_
     assert passed / runs <= 0.10
 
 
+@pytest.mark.parametrize("begun", [0, 3])
+@pytest.mark.parametrize("blocks", [5, 13, 35])
+def test_neither_few_weeks_nor_their_first_day_let_more_worse_challengers_pass(blocks: int, begun: int) -> None:
+    """At the boundary, weeks alike from any day: the stated 5%, within three standard errors."""
+    runs, passed = 1000, 0
+    days = np.repeat(np.arange(7 * blocks), 10)
+    for run in range(runs):
+        generator = np.random.default_rng(run)
+        shift = generator.normal(0, 0.02, blocks + 1)[(days + begun) // 7]
+        difference = 0.01 + shift + generator.normal(0, 0.1, days.size)
+        challenger, champion = np.exp(-(2 + difference)), np.full(days.size, np.exp(-2.0))
+        gate = ChampionGate(margin=0.01)
+        passed += gates.champion(gate, np.ones(days.size), challenger, champion, days).passed
+    assert 0.005 <= passed / runs <= 0.0707
+
+
+def test_days_of_one_block_show_nothing() -> None:
+    labels, p = world(6)
+    better, week = blurred(p, 0.7, 7), DAYS < 7
+    verdict = gates.champion(ChampionGate(), labels[week], p[week], better[week], DAYS[week])
+    assert not verdict.passed
+    assert "upper bound +inf" in verdict.observed
+
+
 def test_the_floor_judges_the_score_itself() -> None:
     found = {"auc": Score(0.71, 0.69, 0.73), "log_loss": Score(0.5, 0.4, 0.6)}
     verdicts = gates.floor(Floor(auc=0.71, log_loss=0.49), found)
