@@ -66,12 +66,12 @@ class Replay:
             "dagster/asset_partition_range_end": learned[-1].isoformat(),
         }
         self.say(f"{learned[0]:%Y-%m} to {learned[-1]:%Y-%m} land, and are built")
-        self._run(defs, "settle", tags)
+        self.run(defs, "settle", tags)
         for model in self.domain.models:
             self._review_first(model, learned[-1])
         return learned[-1]
 
-    def _run(self, defs: Any, job: str, tags: dict[str, str], config: dict[str, Any] | None = None,
+    def run(self, defs: Any, job: str, tags: dict[str, str], config: dict[str, Any] | None = None,
              select: list[Any] | None = None) -> None:  # fmt: skip
         import dagster as dg
 
@@ -95,7 +95,7 @@ class Replay:
 
         key = reviews_key(model)
         config = {"ops": {key.to_python_identifier(): {"config": {"first": True}}}}
-        self._run(defs, "review", {"dagster/partition": period.isoformat()}, config, [key])
+        self.run(defs, "review", {"dagster/partition": period.isoformat()}, config, [key])
 
     def month(self, period: date, last: datetime | None) -> None:
         """Play a month. A day after it has begun the month before is reviewed, and its decision carried out."""
@@ -253,7 +253,7 @@ def replay(days: int | None) -> int:
             played.settle(domain.periods[-1])
         from orchestration.definitions import defs
 
-        played._run(defs, "story", {})
+        played.run(defs, "story", {})
         say(f"the whole story: assets retrainings/<model>, and {settings.home / 'reports'}")
     finally:
         world.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -78,7 +78,12 @@ def build_both(
     if window is not None:
         whole = known_set(domain, manifest, model, warehouse_file, features, window.period, window.as_of)
         return split(whole, whole.path.parent, window.cut)
-    return _declared(domain, manifest, model, warehouse_file, features, now)
+    declared = [
+        (model.train.start, model.train.end, domain.bounds(model.train.end)[0]),
+        (model.evaluate.start, model.evaluate.end, None),
+    ]
+    learn, later = _sets(domain, manifest, model, warehouse_file, features, now, declared)
+    return learn, later
 
 
 def known_set(
@@ -97,29 +102,6 @@ def known_set(
     return found
 
 
-def _declared(
-    domain: Domain,
-    manifest: Manifest,
-    model: ModelDeclaration,
-    warehouse_file: Path,
-    features: FeaturesResource,
-    now: datetime,
-) -> tuple[TrainingSet, TrainingSet]:
-    learn, later = _sets(
-        domain,
-        manifest,
-        model,
-        warehouse_file,
-        features,
-        now,
-        [
-            (model.train.start, model.train.end, domain.bounds(model.train.end)[0]),
-            (model.evaluate.start, model.evaluate.end, None),
-        ],
-    )
-    return learn, later
-
-
 def _sets(
     domain: Domain,
     manifest: Manifest,
@@ -127,7 +109,7 @@ def _sets(
     warehouse_file: Path,
     features: FeaturesResource,
     now: datetime,
-    windows: list[tuple[date, date, datetime | None]],
+    windows: Sequence[tuple[date, date, datetime | None]],
 ) -> list[TrainingSet]:
     """The set of each (first month, month after the last, as of), found or made."""
     marts = feature_marts(manifest)

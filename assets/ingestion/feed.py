@@ -20,11 +20,12 @@ from assets.declared import fingerprint
 from assets.domains import Domain
 from assets.ingestion import contracts
 from assets.ingestion.corrections import compare
+from assets.ingestion.feed_rows import current_rows, table_of
 from assets.ingestion.ingest import Prepared, judge
 from assets.ingestion.lakehouse import PERIOD, Lakehouse
 from assets.ingestion.publish import CODE_VERSION, keep_aside, raw
-from assets.ingestion.reading import RawDrop, coerce
-from assets.ingestion.spec import RowBand, Source
+from assets.ingestion.reading import RawDrop
+from assets.ingestion.spec import RowBand, Rule, Source
 from serving.errors import ClearwayError
 from serving.events.reader import closed_segments
 from serving.faults import boundary
@@ -58,11 +59,6 @@ class FeedPublished:
     late: int = 0
     refused: int = 0
     periods: list[PeriodOfFeed] = field(default_factory=list)
-
-
-def table_of(source: str) -> str:
-    """Name of the table of all events of a source."""
-    return f"feed.{source}"
 
 
 def is_open(report: dict[str, Any]) -> bool:
@@ -231,76 +227,23 @@ def _publish_period(
     return PeriodOfFeed(period, "published", table.num_rows, prepared.quarantine.num_rows)
 
 
-def current_rows(source: Source, lakehouse: Lakehouse, period: date) -> tuple[pd.DataFrame, set[str]]:
-    """What the events of a period say of its rows now, and the ids of these events.
-
-    Returns:
-        One row a key with the declared columns, as text or missing, and ``_known_at``: missing for what was known as
-        it happened, else when a change or a late event became known.
-    """
-    import pandas as pd
-    from pyiceberg.expressions import And, EqualTo, IsNull
-
-    table = lakehouse.load(table_of(source.name))
-    assert table is not None
-    only = And(EqualTo("period", period.isoformat()), IsNull("refused"))  # type: ignore[call-arg,arg-type]
-    events = table.scan(row_filter=only).to_pandas().drop_duplicates("_event")
-    names = [c.name for c in source.columns]
-    records = pd.DataFrame([json.loads(r) for r in events["record"]])
-    extra = records.reindex(columns=names).astype(object)
-    # One spelling of a value, so that 5 and 5.0, or two spellings of an instant, are no change.
-    rows = pd.DataFrame({c.name: _spelt(extra[c.name], c.type) for c in source.columns})
-    rows[["_event", "_told", "_received"]] = events[["_event", "known_at", "received_at"]].to_numpy()
-    return fold(rows, source), set(events["_event"])
-
-
-def _spelt(values: pd.Series, kind: Any) -> pd.Series:
-    """Values of JSON as text, as their type spells them; what is not of the type as it came, for the contract."""
-    import pandas as pd
-    import pyarrow as pa
-
-    texts = pa.array([None if _missing(v) else str(v) for v in values], pa.string())
-    typed, failed = coerce(texts, kind)
-    spelt = typed.cast(pa.string()).to_pylist()
-    return pd.Series(
-        [t if bad else s for t, s, bad in zip(texts.to_pylist(), spelt, failed, strict=True)], dtype=object
-    )
-
-
-def _missing(value: Any) -> bool:
-    return value is None or value != value
-
-
-def fold(rows: pd.DataFrame, source: Source) -> pd.DataFrame:
-    """One row a key, of rows with ``_event``, ``_told`` (known at) and ``_received`` in any order. Pure."""
-    import numpy as np
-    import pandas as pd
-
-    assert source.feed is not None
-    values = [c.name for c in source.columns if c.name not in source.key]
-    key = list(source.key)
-    ordered = rows.sort_values(["_told", "_received", "_event"], kind="stable")
-    groups = ordered.groupby(key, dropna=False, sort=False)
-    before = groups[values].shift()
-    changed = (before.notna() & (before != ordered[values])).any(axis=1)
-    late = (ordered["_received"] - ordered["_told"]) > pd.Timedelta(minutes=source.feed.late_minutes)
-    instant = ordered["_told"].where(~late, ordered["_received"]).where(changed | late, np.datetime64("NaT"))
-    ordered["_known_at"] = pd.to_datetime(instant, utc=True)
-    ordered["_known_at"] = ordered.groupby(key, dropna=False, sort=False)["_known_at"].transform("max")
-    last = ordered.drop_duplicates(key, keep="last")
-    return last.sort_values(key, kind="stable")[[c.name for c in source.columns] + ["_known_at"]].reset_index(drop=True)
+def _read_by(rule: Rule) -> set[str]:
+    """Other sources that one rule reads."""
+    correct = rule.repair.correct if rule.repair else None
+    return {part.source for part in (rule.references, correct) if part is not None}
 
 
 def judged(
     domain: Domain, source: Source, lakehouse: Lakehouse, period: date, rows: pd.DataFrame, drop: str
 ) -> tuple[pa.Table, Prepared]:
     """Rows by the source's contract, without what it says of a whole drop: a month that is not over is no file."""
+    import numpy as np
     import pyarrow as pa
 
     others = {name: lakehouse.read(raw(name), period=period if domain.sources[name].partitioned else None)
               for name in source.sources_read}  # fmt: skip
     absent = {name for name, table in others.items() if table is None}
-    kept = tuple(r for r in source.rules if r.on_rows and not (r.references and r.references.source in absent))
+    kept = tuple(r for r in source.rules if r.on_rows and not absent.intersection(_read_by(r)))
     eased = source.model_copy(update={"rows": RowBand(min=0, max=10**9), "rules": kept, "max_quarantined_share": 1.0})
     context = contracts.Context(
         period=domain.bounds(period),
@@ -311,15 +254,11 @@ def judged(
         },
     )
     texts = pa.table({c.name: pa.array(rows[c.name].tolist(), pa.string()) for c in source.columns})
-    import numpy as np
-
     raw_drop = RawDrop(drop, texts, np.arange(1, len(rows) + 1, dtype=np.int64), [], ())
     tables = {name: table for name, table in others.items() if table is not None}
     prepared = judge(raw_drop, Path(f"feed of {source.name}, {period:%Y-%m}"), eased, context, tables, None)
-    known = rows["_known_at"].tolist()
-    numbers = prepared.table.column("_row").to_pylist()
-    instants = pa.array([None if _missing(known[n - 1]) else known[n - 1].to_pydatetime() for n in numbers],
-                        pa.timestamp("us", "UTC"))  # fmt: skip
+    kept_rows = np.array(prepared.table.column("_row").to_pylist(), dtype=np.int64) - 1
+    instants = pa.array(rows["_known_at"].iloc[kept_rows], pa.timestamp("us", "UTC"), from_pandas=True)
     position = prepared.table.column_names.index("_known_at")
     table = prepared.table.set_column(position, prepared.table.schema.field(position), instants)
     assert PERIOD not in table.column_names

@@ -30,7 +30,7 @@ class Limits(Declared):
 
     labelled: int = Field(default=5_000, ge=1, description="new labelled predictions since the last retraining")
     coverage: float = Field(default=0.5, ge=0, le=1, description="share of predictions with a label; below it: alert")
-    cooldown: int = Field(default=0, ge=0, description="reviews after a retraining in which none follows")
+    cooldown: int = Field(default=0, ge=0, description="least number of reviews from one retraining to the next")
 
 
 @dataclass(frozen=True)
@@ -133,9 +133,11 @@ class ExpectedCost(Declared):
             "gain": test.gain, "gain_low": test.low, "gain_high": test.high, "backtest_rows": test.rows,
             "champion_log_loss": test.champion, "candidate_log_loss": test.candidate, "saving": saving,
         }  # fmt: skip
+        sign, does = (1, "saves") if test.gain >= 0 else (-1, "loses")
+        low, high = sorted((sign * test.low, sign * test.high))
         told = (
-            f"a model fitted on newer data saves {test.gain:.4f} nats a prediction ({test.low:.4f} to {test.high:.4f}, "
-            f"{test.rows:,} predictions), {saving:,.0f} over the {review.until_next:,} until the next review; "
+            f"a model fitted on newer data {does} {abs(test.gain):.4f} nats a prediction ({low:.4f} to {high:.4f}, "
+            f"{test.rows:,} predictions), {abs(saving):,.0f} over the {review.until_next:,} until the next review; "
             f"retraining and rollout cost {cost:,.0f}"
         )
         if saving > cost:

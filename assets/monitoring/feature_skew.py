@@ -11,7 +11,7 @@ from assets.domains import Domain
 from assets.features.sets import offline_store
 from assets.features.training_set import historical_features
 from assets.ingestion.lakehouse import Lakehouse
-from assets.monitoring.served import documents, served
+from assets.monitoring.served import documents, requests_frame, served
 from assets.training.spec import ModelDeclaration
 from serving.models.inputs import join_keys, prediction_times
 from serving.models.model import TabularModel
@@ -77,22 +77,12 @@ def skew(domain: Domain, model: ModelDeclaration, lakehouse: Lakehouse, settings
     spec = TabularModel.load(resolve(model.name, version, settings), 1).spec
     if spec.feature_service is None:
         return Skew(version, month)
-    requests = _requests(list(asked), [(f.name, f.type) for f in spec.request])
+    requests = requests_frame(spec, list(asked))
     entities = join_keys(spec, requests).assign(event_timestamp=prediction_times(spec, requests))
     with offline_store(domain) as store:
         computed = historical_features(store, spec.feature_service, entities)
     names = [name for name in spec.features if name in computed]
     return Skew(version, month, tuple(_compared(name, [g.get(name) for g in given], computed[name]) for name in names))
-
-
-def _requests(asked: list[dict[str, Any]], fields: list[tuple[str, str]]) -> pd.DataFrame:
-    import pandas as pd
-
-    frame = pd.DataFrame({name: pd.Series([a.get(name) for a in asked], dtype=object) for name, _ in fields})
-    for name, kind in fields:
-        if kind == "timestamp":
-            frame[name] = pd.to_datetime(frame[name], utc=True, format="ISO8601")
-    return frame
 
 
 def _compared(name: str, given: list[Any], computed: pd.Series) -> FeatureSkew:

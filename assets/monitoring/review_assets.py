@@ -154,10 +154,10 @@ def history_asset(domain: Domain, model: ModelDeclaration) -> dg.AssetsDefinitio
                 "measured": short(c.record.risk.get("log_loss", {}).get("measured")),
                 "alarms": ", ".join(a["name"] for a in c.record.raised) or "-",
                 "decision": c.record.action,
-                "why": c.record.why,
                 "challenger": c.version or "-",
                 "gates": c.gates or "-",
                 "rollout": c.rollout or "-",
+                "why": c.record.why,
             }
             for c in found
         ]

@@ -110,14 +110,22 @@ def current_frame(
     import pandas as pd
 
     pairs = [found[ident] for ident in rows["event_id"]]
-    requests = pd.DataFrame([pair[0] for pair in pairs], columns=[f.name for f in spec.request])
-    for field in spec.request:
-        if field.type == "timestamp":
-            requests[field.name] = pd.to_datetime(requests[field.name], utc=True, format="ISO8601")
+    requests = requests_frame(spec, [pair[0] for pair in pairs])
     features = pd.DataFrame([pair[1] for pair in pairs], columns=list(dict.fromkeys(spec.features)))
     truth = [known.get(key, np.nan) for key in zip(rows["arm"], rows["request_id"], strict=True)]
     frame = _named(spec, derive(spec.inputs, requests, features))
     return frame.assign(**{SCORE: rows["score"].to_numpy(np.float64), LABEL: np.array(truth, dtype=np.float64)})
+
+
+def requests_frame(spec: ModelSpec, asked: list[dict[str, Any]]) -> pd.DataFrame:
+    """Requests of events as rows, their instants as instants."""
+    import pandas as pd
+
+    requests = pd.DataFrame(asked, columns=[f.name for f in spec.request])
+    for field in spec.request:
+        if field.type == "timestamp":
+            requests[field.name] = pd.to_datetime(requests[field.name], utc=True, format="ISO8601")
+    return requests
 
 
 def reference_frame(model: ModelDeclaration, version: TabularModel, folder: Path) -> pd.DataFrame:

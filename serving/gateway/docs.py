@@ -154,7 +154,7 @@ FEEDS: dict[str, Any] = {
     "responses": {
         401: NO_KEY,
         403: NO_SCOPE,
-        404: _refusal("unknown_source", "no source 'fligths' is declared"),
+        404: _refusal("unknown_source", "no source 'order' has a feed; those that have: orders"),
         422: _refusal("invalid_request", 'event 0: expected {"known_at": "...", "record": {"column": value}}'),
         503: _refusal("not_recorded", "the disk of the events is full"),
     },

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import yaml
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from serving.gateway.app import Gateway
 
 SCOPE = "feed"
-NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 EXPECTED = '{"known_at": "2013-04-01T12:00:00Z", "record": {"column": value, ...}}'
 
 
@@ -40,8 +40,9 @@ def add_routes(app: FastAPI, gateway: Gateway) -> Feeds:
             raise Refusal(413, "body_too_large", f"the body exceeds {MAX_BODY} bytes; send fewer events") from error
         except orjson.JSONDecodeError as error:
             raise Refusal(400, "invalid_json", f"the body is not JSON: {error}") from error
-        if not feeds.known(source):
-            raise Refusal(404, "unknown_source", f"no source {source!r:.80} is declared")
+        if source not in (known := await run_in_threadpool(feeds.sources)):
+            listed = ", ".join(known) or "none"
+            raise Refusal(404, "unknown_source", f"no source {source!r:.80} has a feed; those that have: {listed}")
         events = parse(content, caller.id, clock.now())
         try:
             await run_in_threadpool(feeds.keep, source, events)
@@ -62,14 +63,27 @@ def parse(content: Any, caller: str, now: datetime) -> list[dict[str, Any]]:
     found = []
     for number, item in enumerate(items):
         try:
-            known_at = datetime.fromisoformat(item["known_at"])
-            record = item["record"]
-            if known_at.tzinfo is None or not isinstance(record, dict) or not record:
-                raise ValueError
+            known_at, record = datetime.fromisoformat(item["known_at"]), item["record"]
+            if known_at.tzinfo is None:
+                raise ValueError("known_at has no offset from UTC")
+            if not isinstance(record, dict) or not record:
+                raise ValueError("record is no object with columns")
         except (TypeError, KeyError, ValueError) as error:
-            raise Refusal(422, "invalid_request", f"event {number}: expected {EXPECTED}", index=number) from error
+            why = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+            message = f"event {number}: expected {EXPECTED}; {why}"
+            raise Refusal(422, "invalid_request", message, index=number) from error
         found.append({"known_at": known_at.astimezone(UTC), "received_at": now, "caller": caller, "record": record})
     return found
+
+
+@lru_cache(maxsize=1000)
+def _has_feed(declaration: Path, changed: int) -> bool:
+    """Whether a source's declaration names a feed; ``changed`` is when the file was, for the cache."""
+    try:
+        content = yaml.safe_load(declaration.read_text())
+    except (OSError, yaml.YAMLError):
+        return False
+    return isinstance(content, dict) and content.get("feed") is not None
 
 
 class Feeds:
@@ -79,8 +93,9 @@ class Feeds:
         self._sources, self._folder, self._age = sources, folder, segment_seconds
         self._writers: dict[str, EventWriter] = {}
 
-    def known(self, source: str) -> bool:
-        return bool(NAME.match(source)) and (self._sources / f"{source}.yaml").exists()
+    def sources(self) -> list[str]:
+        """Names of the declared sources that have a feed; of others events would be kept and never published."""
+        return [path.stem for path in sorted(self._sources.glob("*.yaml")) if _has_feed(path, path.stat().st_mtime_ns)]
 
     def keep(self, source: str, events: list[dict[str, Any]]) -> None:
         """Record events, all or none.

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.ingestion.feed import FeedPublished, fold, publish_feed, table_of
+from assets.ingestion.feed import FeedPublished, publish_feed
+from assets.ingestion.feed_rows import fold, table_of
 from assets.ingestion.publish import current_quarantine
 from assets.ingestion.spec import Source
 from serving.errors import DeclarationError

@@ -35,6 +35,13 @@ def test_it_retrains_when_the_saving_is_above_the_cost_significant_or_not() -> N
     assert verdict.numbers["saving"] == pytest.approx(280)
 
 
+def test_a_candidate_that_is_worse_is_said_to_lose() -> None:
+    verdict = POLICY.decide(review(backtest=Backtest(0.49, 0.50, low=-0.022, high=0.002, rows=14_000)))
+    assert verdict.action == "wait"
+    assert "loses 0.0100 nats a prediction (-0.0020 to 0.0220, 14,000 predictions), 280 over the 28,000" in verdict.why
+    assert verdict.numbers["saving"] == pytest.approx(-280)
+
+
 @pytest.mark.parametrize(
     ("changes", "action", "told"),
     [

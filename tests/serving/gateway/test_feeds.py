@@ -21,7 +21,8 @@ EVENT = {"known_at": "2013-04-01T08:10:00-04:00", "record": {"carrier": "UA", "f
 def settings(tmp_path: Path) -> Settings:
     sources = tmp_path / "domain" / "sources"
     sources.mkdir(parents=True)
-    (sources / "flights.yaml").touch()
+    (sources / "flights.yaml").write_text("name: flights\nfeed: {late_minutes: 60}\n")
+    (sources / "planes.yaml").write_text("name: planes\n")
     return Settings(home=tmp_path / "home", domain=tmp_path / "domain")
 
 
@@ -57,8 +58,9 @@ def test_events_are_kept_with_when_they_came_and_from_whom(settings: Settings) -
     ("body", "told"),
     [
         ([EVENT, {"record": {"a": 1}}], "event 1: expected"),
-        ({**EVENT, "known_at": "2013-04-01T08:10:00"}, "event 0: expected"),
-        ({**EVENT, "record": {}}, "event 0: expected"),
+        ([EVENT, {"record": {"a": 1}}], "'known_at' is missing"),
+        ({**EVENT, "known_at": "2013-04-01T08:10:00"}, "known_at has no offset"),
+        ({**EVENT, "record": {}}, "record is no object"),
         ({**EVENT, "record": [1]}, "event 0: expected"),
         (["x"], "event 0: expected"),
     ],
@@ -71,7 +73,10 @@ def test_what_is_no_event_is_refused_whole(client: TestClient, settings: Setting
 
 
 def test_who_may_and_about_what(client: TestClient) -> None:
-    assert client.post("/v1/feeds/trains", json=EVENT).json()["error"]["reason"] == "unknown_source"
+    for name in ("trains", "planes"):
+        refused = client.post(f"/v1/feeds/{name}", json=EVENT).json()["error"]
+        assert refused["reason"] == "unknown_source"
+        assert refused["message"].endswith("has a feed; those that have: flights")
     assert client.post("/v1/feeds/..%2Fkeys", json=EVENT).status_code == 404
     assert client.post("/v1/feeds/flights", content="{").status_code == 400
     other = {"authorization": f"Bearer {client.other}"}  # type: ignore[attr-defined]
