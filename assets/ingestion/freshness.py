@@ -36,10 +36,14 @@ def checks(domain: Domain) -> dg.AssetChecksDefinition | None:
             )
             for s in sources
         ],
+        can_subset=True,
     )
-    def freshness(lakehouse: LakehouseResource) -> Iterator[dg.AssetCheckResult]:
+    def freshness(
+        context: dg.AssetCheckExecutionContext, lakehouse: LakehouseResource
+    ) -> Iterator[dg.AssetCheckResult]:
         now = clock.now()
-        for source in sources:
+        wanted = {key.asset_key for key in context.selected_asset_check_keys}
+        for source in (s for s in sources if dg.AssetKey(["raw", s.name]) in wanted):
             ledger = lakehouse.open().ledger(raw(source.name))
             late = missing(domain, source, set(ledger), now)
             newest = max((p for p in ledger if p is not None), default=None)
