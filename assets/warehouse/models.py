@@ -17,12 +17,14 @@ def model_key(name: str) -> dg.AssetKey:
 
 def model_spec(domain: Domain, model: Model, group: str) -> dg.AssetSpec:
     """The asset of a dbt model."""
+    monthly = [source_key(name) for name, source in sorted(domain.sources.items()) if source.partitioned]
+    without_months = not model.models and not any(domain.sources[s].partitioned for s in model.sources)
     return dg.AssetSpec(
         model_key(model.name),
         deps=[*(source_key(s) for s in model.sources), *(model_key(m) for m in model.models)],
         description=model.description or f"dbt model {model.name}",
         group_name=group,
-        automation_condition=follow_upstream(),
+        automation_condition=follow_upstream(monthly if without_months else ()),
         owners=list(model.owners) or [domain.owner],
         kinds={"dbt", "duckdb", "view" if model.materialized == "view" else "table"},
         tags={"stage": "warehouse", "layer": model.layer, **{f"dbt/{t}": "" for t in model.tags}},

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -93,6 +93,7 @@ class OnlineFeatures:
         self._files: list[tuple[Path, tuple[int, int]]] = []
         self._store: FeatureStore | None = None
         self._service: Any = None
+        self._ttl: dict[str, timedelta | None] = {}
         self.window: str | None = None
 
     def _unavailable(self, why: str, cause: Exception | None = None) -> FeaturesUnavailable:
@@ -143,6 +144,10 @@ class OnlineFeatures:
         try:
             self._store = open_store(project, registry, online)
             self._service = self._store.get_feature_service(self._service_name)
+            self._ttl = {
+                projection.name_to_use(): self._store.get_feature_view(projection.name).ttl or None
+                for projection in self._service.feature_view_projections
+            }
         except Exception as error:
             raise self._unavailable(f"the store cannot be opened ({type(error).__name__}: {error})", error) from error
 
@@ -172,8 +177,12 @@ class OnlineFeatures:
                 found[column.name] = str(column.dtype)
         return found
 
-    def read(self, keys: Sequence[dict[str, Any]]) -> list[FeatureRow]:
+    def read(self, keys: Sequence[dict[str, Any]], at: Sequence[datetime] | None = None) -> list[FeatureRow]:
         """Features of each entity key, in order. What the store does not hold is absent from ``values``.
+
+        Args:
+            at: for each key the instant (aware) at which its values are used: one older than its view's ttl is absent,
+                as it is in a training set. Without it every value holds.
 
         Raises:
             FeaturesUnavailable: the window cannot be opened or read.
@@ -192,10 +201,14 @@ class OnlineFeatures:
             view, separator, _ = name.partition("__")
             if not separator:
                 continue
-            for row, value, at in zip(rows, vector.values, vector.event_timestamps, strict=True):
-                kind = value.WhichOneof("val")
-                if at.seconds and view not in row.times:
-                    row.times[view] = datetime.fromtimestamp(at.seconds, UTC)
-                if kind is not None and kind != "null_val":
+            # The store keeps a value until it is replaced, and Feast's own expiry goes by the wall clock.
+            ttl, oldest = self._ttl.get(view), [0.0] * len(rows)
+            if at is not None and ttl is not None:
+                oldest = [used.timestamp() - ttl.total_seconds() for used in at]
+            for row, value, time, least in zip(rows, vector.values, vector.event_timestamps, oldest, strict=True):
+                kind, seconds = value.WhichOneof("val"), time.seconds + time.nanos / 1e9
+                if seconds and view not in row.times:
+                    row.times[view] = datetime.fromtimestamp(time.seconds, UTC)
+                if kind is not None and kind != "null_val" and seconds >= least:
                     row.values[name] = getattr(value, kind)
         return rows

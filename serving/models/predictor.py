@@ -63,12 +63,16 @@ class Predictor:
         """
         rows = [row for call in calls for row in call.rows]
         keys = [self._deriver.keys(row) for row in rows]
-        found = [FeatureRow() for _ in rows] if self._features is None else self._features.read(keys)
+        now = clock.now()
+        if self._features is None:
+            found = [FeatureRow() for _ in rows]
+        else:
+            # Who asks early is answered by what holds now; who asks of the past, by what held then.
+            found = self._features.read(keys, [min(now, self._deriver.prediction_time(row)) for row in rows])
         matrix = self._deriver.derive(rows, [row.values for row in found])
         scores = self.model.predict_proba(matrix).tolist()
         skew = self._skew.of(matrix).tolist()
         answers, events, at = [], [], 0
-        now = clock.now()
         for call in calls:
             answer = []
             for position, row in enumerate(call.rows):

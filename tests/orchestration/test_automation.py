@@ -34,9 +34,16 @@ class Daemon:
         assert self.tick() == set(), "nothing was updated yet"
 
     def tick(self) -> set[str]:
-        result = dg.evaluate_automation_conditions(self.defs, self.instance, evaluation_time=NOW, cursor=self.cursor)
-        self.cursor = result.cursor
-        return set(result.get_requested_partitions(FOLLOWER))
+        """Evaluate; returns the months that the follower is requested for."""
+        self._last = dg.evaluate_automation_conditions(
+            self.defs, self.instance, evaluation_time=NOW, cursor=self.cursor
+        )
+        self.cursor = self._last.cursor
+        return self.requested(FOLLOWER)
+
+    def requested(self, key: dg.AssetKey) -> set[str]:
+        """Months that the last tick requested of an asset."""
+        return {month for month in self._last.get_requested_partitions(key) if month is not None}
 
 
 def checked(passing: dict[str, bool]) -> dg.AssetsDefinition:
@@ -82,6 +89,38 @@ def test_a_failed_month_does_not_hold_back_another(instance: dg.DagsterInstance)
     assert daemon.tick() == set()
     dg.materialize([upstream], instance=instance, partition_key="2020-02-01")
     assert daemon.tick() == {"2020-02-01"}
+
+
+def test_what_has_no_month_of_its_own_comes_with_the_first_of_what_has(instance: dg.DagsterInstance) -> None:
+    """A table of names is built for every month; months before the daemon came were built by hand."""
+    monthly, names = dg.AssetKey("monthly"), dg.AssetKey("names")
+
+    @dg.asset(key=monthly, partitions_def=MONTHS)
+    def month() -> None: ...
+
+    @dg.asset(key="listed")
+    def listed() -> None: ...
+
+    @dg.asset(key=names, deps=[listed], partitions_def=MONTHS, automation_condition=follow_upstream([monthly]))
+    def named() -> None: ...
+
+    @dg.asset(key=FOLLOWER, deps=[monthly, names], partitions_def=MONTHS, automation_condition=follow_upstream())
+    def joined() -> None: ...
+
+    made = [month, listed, named, joined]
+    dg.materialize([listed], instance=instance)
+    for asset in (month, named, joined):
+        dg.materialize([asset], instance=instance, partition_key="2020-01-01")
+    daemon = Daemon(dg.Definitions(made), instance)
+    dg.materialize([month], instance=instance, partition_key="2020-02-01")
+    assert daemon.tick() == {"2020-02-01"}
+    assert daemon.requested(names) == {"2020-02-01"}
+    for asset in (named, joined):
+        dg.materialize([asset], instance=instance, partition_key="2020-02-01")
+    daemon.tick()  # Dagster takes an update in the tick after a request for part of that request
+    dg.materialize([month], instance=instance, partition_key="2020-02-01")
+    assert daemon.tick() == {"2020-02-01"}
+    assert daemon.requested(names) == set(), "it has the month, and what it reads is as before"
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -23,6 +23,16 @@ def test_values_and_times_of_each_key(home: Settings) -> None:
     assert "bed_soil__moisture_7d" not in empty.values
     assert nobody.values == {}
     assert nobody.times == {}
+
+
+def test_a_value_older_than_its_ttl_is_absent_and_its_time_says_why(home: Settings) -> None:
+    features = OnlineFeatures(toy.SERVICE, home)
+    known_at = datetime(2024, 5, 31, 21, tzinfo=UTC)
+    last = known_at + timedelta(days=60)
+    within, expired = features.read([KEYS, KEYS], [last, last + timedelta(seconds=1)])
+    assert set(within.values) == {"bed_soil__moisture_7d", "bed_soil__soil", "bed_crop__thirst"}
+    assert expired.values == {}
+    assert expired.times == within.times == dict.fromkeys(("bed_soil", "bed_crop"), known_at)
 
 
 def test_it_follows_the_pointer_and_notices_a_store_that_goes(home: Settings) -> None:
