@@ -25,6 +25,8 @@ from serving import clock
 from serving.events.reader import closed_segments
 from serving.settings import get_settings
 
+NOT_BEGUN = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
+
 
 def landing_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
     """Requests exactly one run for each source, period and content that was dropped and is not published.
@@ -64,7 +66,7 @@ def landing_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
 
 
 def feeds_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
-    """Requests a run whenever segments or files of the feed wait; a run takes all that wait when it starts."""
+    """Requests a run when something of the feed waits and no run does: one takes all that waits when it starts."""
 
     @dg.sensor(
         name="feeds",
@@ -85,6 +87,9 @@ def feeds_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
         names = [f"{name}/{path.parent.name}/{path.name}" for name, paths in waiting.items() for path in paths]
         if not names:
             yield dg.SkipReason("nothing was told since the last run")
+            return
+        if context.instance.get_runs_count(dg.RunsFilter(job_name=job.name, statuses=NOT_BEGUN)):
+            yield dg.SkipReason("a run that will take it waits to start")
             return
         yield dg.RunRequest(
             run_key=fingerprint([context.cursor, names]),

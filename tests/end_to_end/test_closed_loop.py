@@ -86,6 +86,18 @@ def _ask(place: Place) -> None:
         assert answer.status_code == 200, answer.text
 
 
+def ask(place: Place, lent_at: str) -> dict[str, Any]:
+    """One answer to a user."""
+    answer = httpx.post(
+        f"http://127.0.0.1:{place.ports['GATEWAY']}/v1/predictions/{MODEL}",
+        headers={"authorization": f"Bearer {(place.home / 'local.key').read_text().strip()}"},
+        json={"branch": "south", "reader": "r007", "genre": "history", "lent_at": lent_at},
+    )
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
 def settings_of(place: Place) -> Settings:
     return Settings(home=place.home, domain=place.domain)
 
@@ -142,6 +154,27 @@ def test_what_the_version_was_given_is_beside_what_training_would_join(place: Pl
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
+def test_a_training_that_fails_halfway_leaves_no_version_and_the_champion_answering(place: Place) -> None:
+    """It has learned, and the version's files cannot be written; the test after this one carries the decision out."""
+    settings = settings_of(place)
+    artifacts = place.home / "mlflow" / "artifacts" / MODEL
+    hidden = artifacts.with_name("hidden")
+    artifacts.rename(hidden)
+    artifacts.touch()
+    try:
+        done = place.materialize(f"training_sets/{MODEL},models/{MODEL},releases/{MODEL}")
+    finally:
+        artifacts.unlink()
+        hidden.rename(artifacts)
+    text = done.stdout + done.stderr
+    assert done.returncode != 0, text[-3000:]
+    assert "trials" in text, text[-3000:]
+    assert "NotADirectoryError" in text or "FileExistsError" in text, text[-3000:]
+    assert [(v.version, v.aliases) for v in versions(MODEL, settings)] == [("1", ("champion",))]
+    assert [r.version for r in list_rollouts(MODEL, settings)] == ["1"]
+    assert ask(place, "2021-05-01T10:00:00Z")["version"] == "1"
+
+
 def _until(what: str, check: Callable[[], Any], seconds: float) -> Any:
     deadline = time.monotonic() + seconds
     while True:
@@ -182,12 +215,7 @@ def test_the_daemon_retrains_once_though_its_run_is_killed_before_the_rollout(
     assert [v.version for v in versions(MODEL, settings)] == ["2", "1"]
     rollouts = [r for r in list_rollouts(MODEL, settings) if r.version == "2"]
     assert [r.phase for r in rollouts] == ["completed"]
-    answer = httpx.post(
-        f"http://127.0.0.1:{place.ports['GATEWAY']}/v1/predictions/{MODEL}",
-        headers={"authorization": f"Bearer {(place.home / 'local.key').read_text().strip()}"},
-        json={"branch": "south", "reader": "r007", "genre": "history", "lent_at": "2021-05-01T10:00:00Z"},
-    )
-    assert answer.json()["version"] == "2"
+    assert ask(place, "2021-05-01T10:00:00Z")["version"] == "2"
 
 
 def _pid(instance: dg.DagsterInstance, run_id: str) -> int | None:

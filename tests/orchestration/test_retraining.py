@@ -12,10 +12,13 @@ import pytest
 
 from assets.delivery.assets import DECISION_TAG
 from assets.domains import current_domain
+from assets.ingestion.assets import feed_key
+from assets.ingestion.resources import LandingResource
 from assets.monitoring.alerts import Alert, WebhookSink
 from assets.monitoring.record import Record, Records
 from assets.monitoring.watch import alert_of, alerts, tell
 from orchestration.retraining import alerts_sensor, due, retraining_sensor
+from orchestration.sensors import failure_sensor, feeds_sensor
 from serving.settings import Settings, get_settings
 
 MODEL = "arrival_delay"
@@ -58,6 +61,56 @@ def test_a_decision_asks_for_one_run_by_its_key(settings: Settings) -> None:
         assert request.run_key == again.run_key == f"retrain:{RECORD.id}"
         assert request.tags[DECISION_TAG] == RECORD.id
         assert dg.AssetKey(["releases", MODEL]) in (request.asset_selection or [])
+
+
+def test_a_retraining_that_fails_is_told_with_its_decision_once(settings: Settings) -> None:
+    @dg.op
+    def learns() -> None:
+        raise ValueError("the labels of May are of one class")
+
+    @dg.job
+    def train() -> None:
+        learns()
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = train.execute_in_process(instance=instance, tags={DECISION_TAG: RECORD.id}, raise_on_error=False)
+        run = instance.get_run_by_id(done.run_id)
+        assert run is not None
+        (event,) = done.filter_events(lambda e: e.event_type == dg.DagsterEventType.RUN_FAILURE)
+        context = dg.build_run_status_sensor_context("failures", event, instance, run).for_run_failure()
+        failure_sensor(context)
+        failure_sensor(context)
+    (alert,) = alerts(current_domain(), settings, lambda _: None).kept()
+    assert alert.subject == f"the retraining that review {RECORD.id} asked for failed"
+    assert "the labels of May are of one class" in alert.text
+    assert "The champion goes on answering." in alert.text
+    assert alert.numbers["decision"] == RECORD.id
+
+
+def test_operations_that_tell_faster_than_runs_begin_do_not_fill_the_queue(settings: Settings) -> None:
+    job = dg.define_asset_job("feeds", selection=[feed_key("flights")])
+    sensor = feeds_sensor(current_domain(), job)  # type: ignore[arg-type]
+    resources = {"landing": LandingResource(folder=str(settings.landing))}
+    file = settings.landing / "feeds" / "flights" / "one.jsonl"
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def look() -> dg.SensorExecutionData:
+            context = dg.build_sensor_context(instance=instance, resources=resources)
+            return sensor.evaluate_tick(context)
+
+        assert look().skip_message == "nothing was told since the last run"
+        file.parent.mkdir(parents=True)
+        file.write_text("{}")
+        assert len(look().run_requests or []) == 1
+        waiting = instance.create_run_for_job(waiting_job)
+        assert waiting.job_name == "feeds"
+        assert look().skip_message == "a run that will take it waits to start"
+        instance.report_run_canceled(waiting)
+        assert len(look().run_requests or []) == 1
+
+
+@dg.job(name="feeds")
+def waiting_job() -> None: ...
 
 
 class Down:

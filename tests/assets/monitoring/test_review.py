@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from datetime import UTC, date, datetime
+from pathlib import Path
 
+import duckdb
 import pytest
 
 from assets.features.resources import FeaturesResource
 from assets.monitoring.record import Record, Records
 from assets.monitoring.review import Stores, judged_rows, review
+from assets.monitoring.served import prediction_mart
 from assets.monitoring.spec import RiskAlarm, Slice
+from assets.monitoring.watch import alert_of
 from assets.training.spec import Retraining
+from assets.training.tabular.version import stable_version
 from serving.errors import ClearwayError, DeclarationError
 from tests.assets.monitoring.test_reports import MODEL, Home, home  # noqa: F401
 from tests.dbt_project.fixtures import warehouse  # noqa: F401
@@ -51,6 +58,34 @@ def test_labels_that_are_not_known_yet_are_not_there(home: Home) -> None:  # noq
     early = judged_rows(stores, model, "1", datetime(2013, 2, 1, 15, tzinfo=UTC))
     assert len(early) == 101
     assert 0 < early["label"].notna().sum() < 100
+
+
+def test_after_two_months_without_labels_a_person_is_asked_and_the_champion_stays(home: Home, tmp_path: Path) -> None:  # noqa: F811
+    home.release("1")
+    file = tmp_path / "silent.duckdb"
+    shutil.copy(home.warehouse, file)
+    with duckdb.connect(str(file)) as connection:
+        mart = prediction_mart(home.manifest, home.domain.models[MODEL])
+        assert mart is not None
+        # Every second answer is of March, and of no flight anybody ever said how it arrived.
+        connection.execute(
+            f"update {mart.schema}.{mart.name} set is_late = null, label_known_at = null, prediction_date ="
+            " prediction_date + case when hash(request_id) % 2 = 0 then interval 28 day else interval 0 day end"
+        )
+    stores = replace(stores_of(home), warehouse_file=file)
+    for period in (FEBRUARY, MARCH):
+        record, new = review(stores, home.domain.models[MODEL], period, LATER, lambda _: None)
+        assert new
+        assert (record.action, record.champion, record.cut) == ("alert", "1", None)
+        assert "only 0% of the predictions have a label, 50% are expected" in record.why
+        assert record.numbers["coverage"] == 0
+        loss = record.risk["log_loss"]
+        assert loss["estimated"] > 0, "it is estimated all the same"
+        assert (loss["measured"], loss["error"]) == (None, None)
+        assert all(alarm["raised_on"] is None for alarm in record.alarms), "silence is no evidence"
+        assert "needs a person" in alert_of(record).subject
+    assert Records(home.settings.reviews, MODEL).retraining() is None
+    assert stable_version(MODEL, home.settings) == "1"
 
 
 def test_a_month_without_traffic_waits_and_one_that_is_not_over_is_not_reviewed(home: Home) -> None:  # noqa: F811
