@@ -41,10 +41,12 @@ from benchmarks.schedules import Difference, Losses, Schedule
 SEEDS = (7, 8, 9)
 COST = 0.001  # of one retraining, in pooled log loss
 PSI = 0.2
-# What the rule is chosen from, on arrivals: shares of the price, its cooldown, and how often at most it retrains.
-SHARES, COOLDOWNS, MOST = (1.0, 0.5, 0.25, 0.0), (0, 2), (None, 6, 4)
+# What the rule is chosen from, on arrivals: for how many reviews a saving counts, its cooldown, and how often at most
+# it retrains.
+HORIZONS, COOLDOWNS, MOST = (1, 2, 4, 8), (0, 2), (None, 6, 4)
 LOSS_AIM, COUNT_AIM, REGRET_AIM = 0.002, 6, 0.20
 MONTHLY, RULE, CHOSEN = "every month", "expected cost", "expected cost, chosen on arrivals"
+MYOPIC = "expected cost until the next review"
 SAID = (
     "Eight decisions of one year, in which each month's data is in all later models, cannot rank policies: an interval "
     "says what other weeks of the same year would have said, nothing of other years. Rows marked *, and on arrivals "
@@ -121,7 +123,7 @@ def measure(world: World) -> list[Row]:
         "markdown": lines,
         "cost": COST,
         "learner": facts["parameters"],
-        "chosen": dict(zip(("share", "cooldown", "at_most"), choice, strict=True)),
+        "chosen": dict(zip(("horizon", "cooldown", "at_most"), choice, strict=True)),
         "targets": {t.name: _details(t, found[t.name]) for t in targets},
     }
     return [row for t in targets for row in _rows(t, found[t.name])]
@@ -168,16 +170,19 @@ def target(name: str, facts: dict[str, Any], fitted: list[dict[str, Any]], drift
     return Target(name, losses, [look_of(one) for one in fitted], len(facts["periods"]) - 1)
 
 
-def rule(t: Target, share: float = 1.0, cooldown: int = 0) -> ExpectedCost:
-    """The project's rule at the price that J has, or at a share of it."""
-    price = share * schedules.price(COST, t.predictions)
-    return ExpectedCost(prices=Prices(nat=1, retraining=price, rollout=0), limits=Limits(cooldown=cooldown))
+def rule(t: Target, horizon: float | None = None, cooldown: int = 0) -> ExpectedCost:
+    """The project's rule at the price that J has; without a horizon, at the one that the project declares."""
+    prices, limits = (
+        Prices(nat=1, retraining=schedules.price(COST, t.predictions), rollout=0),
+        Limits(cooldown=cooldown),
+    )
+    return ExpectedCost(prices=prices, limits=limits, horizon=horizon or ExpectedCost().horizon)
 
 
 def choose(t: Target) -> tuple[float, int, int | None]:
-    """Share of the price, cooldown and most retrainings with the least J on this target, the plainest of equals."""
+    """Horizon, cooldown and most retrainings with the least J on this target, the plainest of equals."""
     return min(
-        product(SHARES, COOLDOWNS, MOST),
+        product(HORIZONS, COOLDOWNS, MOST),
         key=lambda choice: round(t.j(t.follow(rule(t, choice[0], choice[1]), choice[2])), 9),
     )
 
@@ -197,6 +202,7 @@ def outcomes(t: Target, inputs: int, choice: tuple[float, int, int | None]) -> l
             done[f"every {word} month from {t.looks[0](1 + by_seed[0].index(True), 0).period}"] = by_seed
     done[f"{k} of {inputs} inputs drifted"] = t.follow(ManyDrifted(k=k))
     done[f"largest PSI above {PSI}"] = t.follow(LargestPSI(threshold=PSI))
+    done[MYOPIC] = t.follow(rule(t, 1))
     done[RULE] = t.follow(rule(t))
     done[CHOSEN] = t.follow(rule(t, choice[0], choice[1]), choice[2])
     done["best calendar as sparse as expected cost *"] = sparse(t, done[RULE])

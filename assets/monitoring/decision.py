@@ -1,8 +1,8 @@
 """Whether to retrain now: by what it is expected to cost and to save, not by whether something is significant.
 
 A review knows how well the champion did on the newest labels, how a model fitted on all but those would have done on
-them (a half-period backtest), and how many predictions come before the next review. Retraining pays when the expected
-saving is above its declared cost. It says why, and why not, in words and numbers.
+them (a half-period backtest), and how many predictions come before the model is replaced again. Retraining pays when
+the expected saving is above its declared cost. It says why, and why not, in words and numbers.
 """
 
 from __future__ import annotations
@@ -101,17 +101,23 @@ class Policy(Protocol):
 
 
 class ExpectedCost(Declared):
-    """Retrain when what it is expected to save until the next review is above what it costs."""
+    """Retrain when what it is expected to save until the version is replaced is above what it costs.
+
+    A retraining is paid once and saves at every review until the next one, so its saving is counted over the reviews
+    that a version is expected to serve: replace when the loss of going on exceeds the mean cost of a cycle (Barlow and
+    Hunter, Operations Research 8, 1960).
+    """
 
     kind: Literal["expected_cost"] = "expected_cost"
     prices: Prices = Prices()
     limits: Limits = Limits()
+    horizon: float = Field(default=2, ge=1, le=120, description="reviews that a new version is expected to serve")
 
     def decide(self, review: Review) -> Verdict:
         cost = self.prices.retraining + self.prices.rollout
         numbers: dict[str, Any] = {
             "labelled": review.labelled, "coverage": review.coverage, "until_next": review.until_next,
-            "cost": cost, "alarmed": review.alarmed,
+            "horizon": self.horizon, "cost": cost, "alarmed": review.alarmed,
         }  # fmt: skip
         if review.coverage < self.limits.coverage:
             why = f"only {review.coverage:.0%} of the predictions have a label, {self.limits.coverage:.0%} are expected"
@@ -128,7 +134,8 @@ class ExpectedCost(Declared):
             )
             return Verdict("alert" if review.alarmed else "wait", why, numbers)
         test = review.backtest
-        saving = test.gain * review.until_next * self.prices.nat
+        served = review.until_next * self.horizon
+        saving = test.gain * served * self.prices.nat
         numbers |= {
             "gain": test.gain, "gain_low": test.low, "gain_high": test.high, "backtest_rows": test.rows,
             "champion_log_loss": test.champion, "candidate_log_loss": test.candidate, "saving": saving,
@@ -137,8 +144,9 @@ class ExpectedCost(Declared):
         low, high = sorted((sign * test.low, sign * test.high))
         told = (
             f"a model fitted on newer data {does} {abs(test.gain):.4f} nats a prediction ({low:.4f} to {high:.4f}, "
-            f"{test.rows:,} predictions), {abs(saving):,.0f} over the {review.until_next:,} until the next review; "
-            f"retraining and rollout cost {cost:,.0f}"
+            f"{test.rows:,} predictions), {abs(saving):,.0f} over the {served:,.0f} "
+            + ("until the next review; " if self.horizon == 1 else f"of the next {self.horizon:g} reviews; ")
+            + f"retraining and rollout cost {cost:,.0f}"
         )
         if saving > cost:
             return Verdict("retrain", told, numbers)

@@ -122,7 +122,7 @@ def test_a_difference_is_paired_and_has_its_cost() -> None:
 def test_a_gain_over_the_whole_period_breaks_even_at_the_price() -> None:
     price = schedules.price(0.001, 200_000)
     assert price == pytest.approx(200)
-    policy = ExpectedCost(prices=Prices(nat=1, retraining=price, rollout=0))
+    policy = ExpectedCost(prices=Prices(nat=1, retraining=price, rollout=0), horizon=1)
 
     def action(gain: float) -> str:
         test = Backtest(0.5 + gain, 0.5, 0, 1, 10_000)

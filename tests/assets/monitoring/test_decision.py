@@ -18,7 +18,9 @@ from assets.monitoring.decision import (
     Review,
 )
 
-POLICY = ExpectedCost(prices=Prices(nat=1, retraining=200, rollout=20), limits=Limits(labelled=1000, cooldown=2))
+POLICY = ExpectedCost(
+    prices=Prices(nat=1, retraining=200, rollout=20), limits=Limits(labelled=1000, cooldown=2), horizon=1
+)
 
 
 def review(**changes: object) -> Review:
@@ -33,6 +35,16 @@ def test_it_retrains_when_the_saving_is_above_the_cost_significant_or_not() -> N
     assert "saves 0.0100 nats a prediction (-0.0020 to 0.0220, 14,000 predictions), 280 over the 28,000" in verdict.why
     assert verdict.why.endswith("retraining and rollout cost 220")
     assert verdict.numbers["saving"] == pytest.approx(280)
+
+
+def test_a_saving_counts_for_as_long_as_a_version_is_expected_to_serve() -> None:
+    longer = POLICY.model_copy(update={"horizon": 3})
+    asked = review(until_next=10_000)
+    assert POLICY.decide(asked).action == "wait"
+    verdict = longer.decide(asked)
+    assert verdict.action == "retrain"
+    assert "300 over the 30,000 of the next 3 reviews" in verdict.why
+    assert (verdict.numbers["saving"], verdict.numbers["horizon"]) == (pytest.approx(300), 3)
 
 
 def test_a_candidate_that_is_worse_is_said_to_lose() -> None:
