@@ -187,7 +187,8 @@ def told(chapter: Chapter) -> str:
     alarms = f" alarm: {', '.join(a['name'] for a in record.raised)};" if record.raised else ""
     became = f" -> version {chapter.version} {chapter.state}" if chapter.version else ""
     decided = f"[bold]{record.action}[/]{became}: {record.why}"
-    return f"{record.period[:7]}  champion {record.champion or 'none'};{figures}{alarms} {decided}"
+    brought = f" {record.outcome};" if record.outcome else ""
+    return f"{record.period[:7]}  champion {record.champion or 'none'};{figures}{brought}{alarms} {decided}"
 
 
 def _home(base: Settings) -> Settings:

@@ -7,6 +7,7 @@ the expected saving is above its declared cost. It says why, and why not, in wor
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Protocol
 
@@ -139,6 +140,7 @@ class ExpectedCost(Declared):
         numbers |= {
             "gain": test.gain, "gain_low": test.low, "gain_high": test.high, "backtest_rows": test.rows,
             "champion_log_loss": test.champion, "candidate_log_loss": test.candidate, "saving": saving,
+            "break_even": cost / (served * self.prices.nat) if served else math.inf,
         }  # fmt: skip
         sign, does = (1, "saves") if test.gain >= 0 else (-1, "loses")
         low, high = sorted((sign * test.low, sign * test.high))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +23,14 @@ class Chapter:
         version: registry version that a decision to retrain led to; None without one.
         gates: ``passed``, or the gates that failed; empty without a version.
         rollout: its phase, and why it ended so; empty without one.
+        followed: the record of the review that could tell what the version has brought; None before it.
     """
 
     record: Record
     version: str | None = None
     gates: str = ""
     rollout: str = ""
+    followed: Record | None = None
 
     @property
     def state(self) -> str:
@@ -54,7 +56,8 @@ def history(model: str, settings: Settings) -> list[Chapter]:
     except ClearwayError:
         made = []
     rollouts = list_rollouts(model, settings) if records else []
-    return [_chapter(record, made, rollouts) for record in records]
+    followed = {str(r.brought["version"]): r for r in records if r.brought}
+    return [_chapter(record, made, rollouts, followed) for record in records]
 
 
 def _facts(version: Version) -> dict[str, Any]:
@@ -62,7 +65,12 @@ def _facts(version: Version) -> dict[str, Any]:
     return found
 
 
-def _chapter(record: Record, made: Sequence[tuple[str, dict[str, Any]]], rollouts: Sequence[Rollout]) -> Chapter:
+def _chapter(
+    record: Record,
+    made: Sequence[tuple[str, dict[str, Any]]],
+    rollouts: Sequence[Rollout],
+    followed: Mapping[str, Record],
+) -> Chapter:
     mine = [(version, facts) for version, facts in made if facts.get("decision") == record.id]
     if not mine:
         return Chapter(record)
@@ -70,4 +78,4 @@ def _chapter(record: Record, made: Sequence[tuple[str, dict[str, Any]]], rollout
     failed = [f"{gate['gate']}: {gate['observed']}" for gate in facts["gates"] if not gate["passed"]]
     rollout = next((r for r in reversed(rollouts) if r.version == version), None)
     told = "" if rollout is None else rollout.status + (f": {rollout.reason}" if rollout.reason else "")
-    return Chapter(record, version, "; ".join(failed) or "passed", told)
+    return Chapter(record, version, "; ".join(failed) or "passed", told, followed.get(version))

@@ -36,6 +36,7 @@ class Record:
         risk: estimated and measured, of the whole period.
         alarms: one for the model and one a slice.
         others: what the other policies would have done.
+        brought: the first period of a new champion: what it has saved against the version that it replaced.
     """
 
     model: str
@@ -51,10 +52,22 @@ class Record:
     risk: dict[str, Any] = field(default_factory=dict)
     alarms: list[dict[str, Any]] = field(default_factory=list)
     others: dict[str, str] = field(default_factory=dict)
+    brought: dict[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
         return f"{self.model}-{self.period[:7]}-{self.revision}"
+
+    @property
+    def outcome(self) -> str:
+        """What the newest release has brought, in words; empty when there is none to speak of."""
+        if not self.brought:
+            return ""
+        saved, low, high = (self.brought[name] for name in ("saved", "low", "high"))
+        sign, did = (1, "saved") if saved >= 0 else (-1, "lost")
+        low, high = sorted((sign * low, sign * high))
+        new, old = self.brought["version"], self.brought["previous"]
+        return f"version {new} {did} {abs(saved):.4f} nats a prediction ({low:.4f} to {high:.4f}) against version {old}"
 
     @property
     def raised(self) -> list[dict[str, Any]]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,7 @@ import numpy as np
 from assets.domains import Domain, following
 from assets.features.offline import feature_marts, refuse_stale
 from assets.features.resources import FeaturesResource
-from assets.monitoring.backtest import half_period
 from assets.monitoring.decision import (
-    Backtest,
     Calendar,
     ExpectedCost,
     LargestPSI,
@@ -31,6 +28,7 @@ from assets.monitoring.decision import (
 from assets.monitoring.health import Figure, Raised, alarms, figures, told
 from assets.monitoring.record import Record, Records
 from assets.monitoring.served import prediction_mart
+from assets.monitoring.trial import Brought, tried
 from assets.training.spec import ModelDeclaration
 from assets.warehouse.ledger import build_keys, reading
 from assets.warehouse.manifest import Manifest
@@ -39,10 +37,6 @@ from serving.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-# Labelled predictions on each side of a backtest, below which there is none.
-LEAST = 200
 
 
 @dataclass(frozen=True)
@@ -117,6 +111,7 @@ def review(
         risk={figure["name"]: _finite(figure) for figure in told(seen.figures)},
         alarms=[_finite(item) for item in told(seen.alarms)],
         others=seen.others,
+        brought=_finite(asdict(seen.brought)) if seen.brought else {},
     )
     records.write(record)
     progress(f"{record.id}: {record.action}: {record.why}")
@@ -128,6 +123,7 @@ class _Seen:
     figures: tuple[Figure, ...] = ()
     alarms: tuple[Raised, ...] = ()
     others: dict[str, str] = field(default_factory=dict)
+    brought: Brought | None = None
 
 
 def _judge(
@@ -153,8 +149,9 @@ def _judge(
     since = _since(rows["day"].min(), champion, records)
     raised = tuple(alarms(rows, model.retraining.alarm, day, since, after))
     drifted, features, psi = _drift(stores.settings, model.name, champion, period)
-    test, problem = _backtest(stores, model, champion, period, now, progress)
     last = records.retraining()
+    newest = last.id if last and following(date.fromisoformat(last.period)) == period else None
+    trial = tried(stores, model, champion, period, now, newest, progress)
     facts = Review(
         f"{period:%Y-%m}",
         _months(model.train.end, period) + 1,
@@ -162,17 +159,17 @@ def _judge(
         coverage=float(np.isfinite(labels).mean()),
         until_next=len(mine),
         since_retraining=_months(date.fromisoformat(last.period), period) if last else None,
-        backtest=test,
+        backtest=trial.backtest,
         alarmed=any(item.raised_on for item in raised),
         drifted=drifted,
         features=features,
         psi=psi,
     )
     verdict = model.retraining.policy.decide(facts)
-    if problem is not None and verdict.action != "retrain":
-        verdict = Verdict("alert", f"{problem} ({verdict.why})", verdict.numbers)
+    if trial.problem is not None and verdict.action != "retrain":
+        verdict = Verdict("alert", f"{trial.problem} ({verdict.why})", verdict.numbers)
     others: dict[str, str] = {name: policy.decide(facts).action for name, policy in _others(features).items()}
-    return verdict, _Seen(found, raised, others)
+    return verdict, _Seen(found, raised, others, trial.brought)
 
 
 def judged_rows(stores: Stores, model: ModelDeclaration, version: str, now: datetime) -> pd.DataFrame:
@@ -237,35 +234,6 @@ def _drift(settings: Settings, model: str, version: str, period: date) -> tuple[
         return 0, 0, 0.0
     columns = json.loads(beside.read_text())["features"]
     return sum(c["drifted"] for c in columns), len(columns), max((c["psi"] for c in columns), default=0.0)
-
-
-def _backtest(
-    stores: Stores,
-    model: ModelDeclaration,
-    champion: str,
-    period: date,
-    now: datetime,
-    progress: Callable[[str], None],
-) -> tuple[Backtest | None, str | None]:
-    """The backtest, or None and what was in its way."""
-    from assets.features.sets import known_set
-    from assets.training.tabular.register import client
-    from assets.training.tabular.version import incumbent
-
-    start, end = stores.domain.bounds(period)
-    threads = os.cpu_count() or 1
-    try:
-        version = client(stores.settings).get_model_version(model.name, champion)
-        parameters = json.loads(version.tags["clearway.facts"])["parameters"]
-        predict = incumbent(stores.domain, model, champion, stores.settings, threads)
-        known = known_set(
-            stores.domain, stores.manifest, model, stores.warehouse_file, stores.features, period, now
-        ).read()
-    except Exception as error:  # the registry's client raises its own: a review that cannot test says why
-        what = error.what if isinstance(error, ClearwayError) else f"{type(error).__name__}: {error}"
-        progress(f"{model.name}: no backtest: {what}")
-        return None, f"version {champion} could not be tested against newer data: {what.splitlines()[0]}"
-    return half_period(model, known, start, end, predict, parameters, threads, LEAST), None
 
 
 def _others(features: int) -> dict[str, Policy]:

@@ -113,6 +113,8 @@ def described(record: Record) -> dict[str, Any]:
         "champion": record.champion or "none",
         "review": record.id,
     }
+    if record.outcome:
+        metadata["newest_release"] = record.outcome
     if record.numbers:
         metadata["numbers"] = table([{"number": k, "value": short(v)} for k, v in record.numbers.items()])
     if record.risk:
@@ -132,7 +134,8 @@ def history_asset(domain: Domain, model: ModelDeclaration) -> dg.AssetsDefinitio
         deps=[reviews_key(model.name)],
         description=(
             f"Every review of {model.name} and what came of it, read back from the records, the registry and the "
-            "rollouts' log: estimated and measured risk, decision and reason, challenger, gates, rollout."
+            "rollouts' log: estimated and measured risk, decision and reason, challenger, gates, rollout, and what "
+            "each release has brought in its first month, good or bad."
         ),
         owners=[model.owner or domain.owner],
         group_name=GROUP,
@@ -157,6 +160,7 @@ def history_asset(domain: Domain, model: ModelDeclaration) -> dg.AssetsDefinitio
                 "challenger": c.version or "-",
                 "gates": c.gates or "-",
                 "rollout": c.rollout or "-",
+                "brought": c.followed.outcome if c.followed else "-",
                 "why": c.record.why,
             }
             for c in found

@@ -1,0 +1,124 @@
+"""What other versions would have done on a period's labels: one fitted on newer data, and the one that was replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from assets.monitoring.backtest import half_period
+from assets.monitoring.decision import Backtest
+from assets.monitoring.risk import Array, log_losses, measured
+from assets.training.spec import ModelDeclaration
+from serving.errors import ClearwayError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from assets.monitoring.review import Stores
+
+# Labelled predictions on each side of a backtest, below which there is none.
+LEAST = 200
+Predict = Callable[["pd.DataFrame"], Array]
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What a release has brought in its first period: both versions on the same predictions, paired.
+
+    Attributes:
+        version, previous: the champion, and the version that it replaced.
+        saved: log loss of the previous less that of the version, nats a prediction; negative when it was worse.
+        low, high: 95% interval by blocks of seven days.
+        rows: labelled predictions.
+    """
+
+    version: str
+    previous: str
+    saved: float
+    low: float
+    high: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was tried at a review.
+
+    Attributes:
+        backtest: None when there are too few labels for one, or when it was not possible.
+        problem: what was in the way, None when nothing was.
+        brought: None unless the champion is new since the review before.
+    """
+
+    backtest: Backtest | None = None
+    problem: str | None = None
+    brought: Brought | None = None
+
+
+def tried(
+    stores: Stores,
+    model: ModelDeclaration,
+    champion: str,
+    period: date,
+    now: datetime,
+    newest: str | None,
+    progress: Callable[[str], None],
+) -> Trial:
+    """Try the champion against newer data, and, when it is new, against the version that it replaced.
+
+    Args:
+        now: labels that become known later count for nothing.
+        newest: id of the decision to retrain of the review before, None when it did not decide so.
+    """
+    from assets.features.sets import known_set
+    from assets.training.tabular.register import client
+    from assets.training.tabular.version import incumbent
+
+    start, end = stores.domain.bounds(period)
+    threads = os.cpu_count() or 1
+    try:
+        version = client(stores.settings).get_model_version(model.name, champion)
+        facts: dict[str, Any] = json.loads(version.tags["clearway.facts"])
+        predict = incumbent(stores.domain, model, champion, stores.settings, threads)
+        known = known_set(
+            stores.domain, stores.manifest, model, stores.warehouse_file, stores.features, period, now
+        ).read()
+    except Exception as error:  # the registry's client raises its own: a review that cannot test says why
+        what = error.what if isinstance(error, ClearwayError) else f"{type(error).__name__}: {error}"
+        progress(f"{model.name}: no backtest: {what}")
+        return Trial(problem=f"version {champion} could not be tested against newer data: {what.splitlines()[0]}")
+    test = half_period(model, known, start, end, predict, facts["parameters"], threads, LEAST)
+    if newest is None or facts.get("decision") != newest or not facts.get("champion"):
+        return Trial(test)
+    previous = str(facts["champion"])
+    try:
+        before = incumbent(stores.domain, model, previous, stores.settings, threads)
+    except Exception as error:
+        progress(f"{model.name}: what version {champion} has brought against {previous} cannot be said: {error}")
+        return Trial(test)
+    return Trial(test, brought=brought(known, start, end, (champion, predict), (previous, before)))
+
+
+def brought(
+    known: pd.DataFrame, start: datetime, end: datetime, new: tuple[str, Predict], old: tuple[str, Predict]
+) -> Brought | None:
+    """Both versions on every labelled prediction of [start, end); None when there is none.
+
+    Args:
+        known: a training set as ``assets.features.training_set`` stores it.
+        new, old: name of a version and its probabilities for rows of the set.
+    """
+    rows = known[(known["_time"] >= start) & (known["_time"] < end)]
+    if rows.empty:
+        return None
+    truth = rows["_label"].to_numpy(np.float64)
+    lost = [log_losses(np.asarray(predict(rows), dtype=np.float64), truth) for _, predict in (old, new)]
+    microseconds = rows["_time"].astype("datetime64[us, UTC]").astype("int64")
+    found = measured(lost[0] - lost[1], np.asarray(microseconds // 86_400_000_000, dtype=np.int64))
+    return Brought(new[0], old[0], found.value, found.low, found.high, len(rows))
