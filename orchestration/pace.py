@@ -7,6 +7,6 @@ from serving.settings import get_settings
 LEAST_S = 2
 
 
-def interval(seconds: int) -> int:
+def interval(seconds: int, least: int = LEAST_S) -> int:
     """A sensor's declared seconds between two looks, at the pace of the settings."""
-    return max(LEAST_S, round(seconds * get_settings().pace))
+    return max(least, round(seconds * get_settings().pace))

@@ -169,7 +169,7 @@ class Replay:
                 if over(chapter):
                     del waiting[model]
                     self.say(told(chapter))
-            time.sleep(0.5)
+            time.sleep(1)
 
 
 def over(chapter: Chapter) -> bool:

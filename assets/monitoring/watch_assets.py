@@ -10,6 +10,9 @@ from assets.training.resources import RegistryResource
 from assets.training.spec import ModelDeclaration
 from assets.warehouse.predictions import EVENTS, GROUP
 
+# In a run with a review: after everything that its decision waits for.
+LAST = {"dagster/priority": "-1"}
+
 
 def skew_key(model: str) -> dg.AssetKey:
     return dg.AssetKey(["skew", model])
@@ -29,6 +32,7 @@ def skew_asset(domain: Domain, model: ModelDeclaration) -> dg.AssetsDefinition:
         group_name=GROUP,
         kinds={"feast"},
         tags={"stage": "monitoring"},
+        op_tags=LAST,
         pool="reports",
     )
     def feature_skew(lakehouse: LakehouseResource, registry: RegistryResource) -> dg.MaterializeResult:
@@ -64,6 +68,7 @@ def costs_asset(domain: Domain) -> dg.AssetsDefinition:
         owners=[domain.owner],
         group_name=GROUP,
         tags={"stage": "monitoring"},
+        op_tags=LAST,
     )
     def costs(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         from assets.monitoring.costs import by_job, by_step, finished, of_versions
