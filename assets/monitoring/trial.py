@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -77,14 +76,12 @@ def tried(
         newest: id of the decision to retrain of the review before, None when it did not decide so.
     """
     from assets.features.sets import known_set
-    from assets.training.tabular.register import client
-    from assets.training.tabular.version import incumbent
+    from assets.training.tabular.version import facts_of, incumbent
 
     start, end = stores.domain.bounds(period)
     threads = os.cpu_count() or 1
     try:
-        version = client(stores.settings).get_model_version(model.name, champion)
-        facts: dict[str, Any] = json.loads(version.tags["clearway.facts"])
+        facts = facts_of(model.name, champion, stores.settings)
         predict = incumbent(stores.domain, model, champion, stores.settings, threads)
         known = known_set(
             stores.domain, stores.manifest, model, stores.warehouse_file, stores.features, period, now

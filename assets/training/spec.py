@@ -134,6 +134,9 @@ class Retraining(Declared):
     wait_days: float = Field(default=1.0, ge=0, description="from a period's end until its review, for late labels")
     judge_days: int = Field(default=14, ge=2, description="newest days that a challenger is judged on, not fitted on")
     refit: bool = Field(default=True, description="fit what passed once more, on everything that is known")
+    search: bool = Field(
+        default=False, description="search parameters anew; without it the champion's are taken, as the backtest does"
+    )
     gates: Gates | None = Field(
         default=None, description="of a retraining, whose days are few; without them the model's own"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from datetime import datetime
@@ -17,7 +18,7 @@ from assets.plots import version_plots
 from assets.training.spec import ModelDeclaration
 from assets.training.tabular.register import Registered, client, find, register
 from assets.training.tabular.scores import Array
-from assets.training.tabular.train import train
+from assets.training.tabular.train import train, with_parameters
 from assets.warehouse.ledger import source_snapshots
 from assets.warehouse.manifest import Manifest
 from serving.errors import ClearwayError
@@ -46,13 +47,17 @@ def make(
 ) -> Registered:
     """Train, judge and register a version, or find the one that was made from the same inputs.
 
-    The champion is not part of the key: a version that was released is not made again because it is champion now.
+    The champion is not part of the key: a version that was released is not made again because it is champion now. A
+    retraining that takes its champion's parameters has them, too.
 
     Args:
         window: decided upon; None takes the declared one.
     """
+    champion = stable_version(model.name, settings)
     if window is not None and model.retraining.gates is not None:
         model = model.model_copy(update={"gates": model.retraining.gates})
+    if window is not None and champion and not model.retraining.search:
+        model = with_parameters(model, facts_of(model.name, champion, settings)["parameters"])
     learn, later = build_both(domain, manifest, model, warehouse_file, features, now, window)
     parts = [CODE_VERSION, model.fingerprint(), learn.facts["content"], later.facts["content"]]
     refit = window is not None and window.refit
@@ -61,7 +66,6 @@ def make(
     if known is not None:
         progress(f"{model.name}: version {known.version} was made from the same inputs")
         return known
-    champion = stable_version(model.name, settings)
     threads = os.cpu_count() or 1
     learned_until, judged_until = (following(window.period),) * 2 if window else (model.train.end, model.evaluate.end)
     trained = train(
@@ -112,6 +116,24 @@ def stable_version(model: str, settings: Settings) -> str | None:
     """The version that users get, by the rollout log; None before the first release."""
     state = read_state(model, settings)
     return state.arms[state.stable].version if state.stable else None
+
+
+def facts_of(model: str, version: str, settings: Settings) -> dict[str, Any]:
+    """What was recorded of a version when it was registered: parameters, scores, gates, sets, decision.
+
+    Raises:
+        ClearwayError: the registry has it no more, or cannot be asked.
+    """
+    try:
+        tags = client(settings).get_model_version(model, version).tags
+        found: dict[str, Any] = json.loads(tags["clearway.facts"])
+    except Exception as error:  # MLflow raises its own, by store and by transport
+        raise ClearwayError(
+            f"model {model}: what is on record of version {version} cannot be read: {type(error).__name__}: {error}",
+            untouched="the champion and every alias.",
+            todo="bring the version back, or release another.",
+        ) from error
+    return found
 
 
 def incumbent(
