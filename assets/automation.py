@@ -1,6 +1,8 @@
 """When an asset follows its upstream by itself."""
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import and_, or_
 
 import dagster as dg
 
@@ -12,13 +14,15 @@ def follow_upstream(months_of: Sequence[dg.AssetKey] = ()) -> dg.AutomationCondi
     older one.
 
     Args:
-        months_of: for what reads only sources without months: assets whose update makes it run for that month too, if
-            it has none. Nothing upstream of it tells that a month has come, and what joins both would wait for ever.
+        months_of: for what reads only sources without months: assets that make it run for a month too when all of them
+            have it. Nothing upstream of it tells that a month has come, and what joins both would wait for ever.
     """
     condition = dg.AutomationCondition
     due: dg.AutomationCondition = condition.newly_missing() | condition.any_deps_updated()
-    for key in months_of:
-        due |= condition.missing() & condition.asset_matches(key, condition.newly_updated())
+    if months_of:
+        come = [condition.asset_matches(key, condition.newly_updated()) for key in months_of]
+        there = [condition.asset_matches(key, ~condition.missing()) for key in months_of]
+        due |= condition.missing() & reduce(or_, come) & reduce(and_, there)
     return (
         due.since_last_handled()
         & ~condition.any_deps_missing()

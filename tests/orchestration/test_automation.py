@@ -93,25 +93,30 @@ def test_a_failed_month_does_not_hold_back_another(instance: dg.DagsterInstance)
 
 def test_what_has_no_month_of_its_own_comes_with_the_first_of_what_has(instance: dg.DagsterInstance) -> None:
     """A table of names is built for every month; months before the daemon came were built by hand."""
-    monthly, names = dg.AssetKey("monthly"), dg.AssetKey("names")
+    monthly, also, names = dg.AssetKey("monthly"), dg.AssetKey("other"), dg.AssetKey("names")
 
     @dg.asset(key=monthly, partitions_def=MONTHS)
     def month() -> None: ...
 
+    @dg.asset(key=also, partitions_def=MONTHS)
+    def other() -> None: ...
+
     @dg.asset(key="listed")
     def listed() -> None: ...
 
-    @dg.asset(key=names, deps=[listed], partitions_def=MONTHS, automation_condition=follow_upstream([monthly]))
+    @dg.asset(key=names, deps=[listed], partitions_def=MONTHS, automation_condition=follow_upstream([monthly, also]))
     def named() -> None: ...
 
     @dg.asset(key=FOLLOWER, deps=[monthly, names], partitions_def=MONTHS, automation_condition=follow_upstream())
     def joined() -> None: ...
 
-    made = [month, listed, named, joined]
+    made = [month, other, listed, named, joined]
     dg.materialize([listed], instance=instance)
-    for asset in (month, named, joined):
+    for asset in (month, other, named, joined):
         dg.materialize([asset], instance=instance, partition_key="2020-01-01")
     daemon = Daemon(dg.Definitions(made), instance)
+    dg.materialize([other], instance=instance, partition_key="2020-02-01")
+    assert daemon.tick() == daemon.requested(names) == set(), "what is built of both would find only one"
     dg.materialize([month], instance=instance, partition_key="2020-02-01")
     assert daemon.tick() == {"2020-02-01"}
     assert daemon.requested(names) == {"2020-02-01"}

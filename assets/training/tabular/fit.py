@@ -82,18 +82,23 @@ def fit(
     fixed = {"objective": "binary", "verbosity": -1, "seed": learner.seed, "num_threads": threads, **learner.fixed}
     # What is binned once is binned for all trials.
     data = [_dataset(matrix, labels, fit_rows, held, categorical, fixed) for fit_rows, held in cuts]
+    kept: tuple[float, list[lightgbm.Booster]] = (np.inf, [])  # of the best trial
 
     def trial_loss(trial: optuna.Trial) -> float:
+        nonlocal kept
         parameters = {**fixed, **{name: _suggest(trial, name, r) for name, r in learner.search.items()}}
-        found, best_rounds = [], []
+        found, best_rounds, boosters = [], [], []
         for number, ((_, held), (train, valid)) in enumerate(zip(cuts, data, strict=True)):
             booster = _train(parameters, train, valid, learner)
+            boosters.append(booster)
             best_rounds.append(booster.best_iteration or learner.rounds)
             found.append(float(losses(labels[held], _predict(booster, matrix[held], threads)).mean()))
             trial.report(float(np.mean(found)), number)
             if trial.should_prune():
                 raise optuna.TrialPruned
         trial.set_user_attr("rounds", best_rounds)
+        if np.mean(found) < kept[0]:
+            kept = (float(np.mean(found)), boosters)
         progress(f"trial {trial.number + 1} of {learner.trials}: log loss {np.mean(found):.4f}")
         return float(np.mean(found))
 
@@ -106,9 +111,10 @@ def fit(
     rounds = max(1, round(float(np.mean(study.best_trial.user_attrs["rounds"]))))
 
     held_probabilities, held_rows = [], []
-    for (_, held), (train, _valid) in zip(cuts, data, strict=True):
-        booster = _train(parameters, train, None, learner, rounds)
-        held_probabilities.append(_predict(booster, matrix[held], threads))
+    for (_, held), (train, _valid), booster in zip(cuts, data, kept[1], strict=True):
+        if booster.current_iteration() < rounds:  # it was stopped before
+            booster = _train(parameters, train, None, learner, rounds)
+        held_probabilities.append(_predict(booster, matrix[held], threads, rounds))
         held_rows.append(held)
     raw, rows = np.concatenate(held_probabilities), np.concatenate(held_rows)
     calibration = calibrate(learner.calibration, raw, labels[rows])
@@ -202,8 +208,9 @@ def _train(
     )
 
 
-def _predict(booster: lightgbm.Booster, matrix: Array, threads: int) -> Array:
-    return np.asarray(booster.predict(matrix, num_threads=threads), dtype=np.float64)
+def _predict(booster: lightgbm.Booster, matrix: Array, threads: int, rounds: int | None = None) -> Array:
+    """Probabilities by the first ``rounds`` trees, or by the best number of them."""
+    return np.asarray(booster.predict(matrix, num_iteration=rounds, num_threads=threads), dtype=np.float64)
 
 
 def _suggest(trial: optuna.Trial, name: str, r: Any) -> float | int:

@@ -64,3 +64,20 @@ def test_fit_learns_a_signal_and_is_repeatable() -> None:
     assert fitted[0].parameters["num_leaves"] == fitted[1].parameters["num_leaves"]
     assert max(fitted[0].fold_losses) < 0.6 < losses(labels, np.full(size, labels.mean())).mean() + 0.01
     assert len(told) == 4
+
+
+def test_what_a_fold_held_out_is_judged_by_as_many_trees_as_the_version_has() -> None:
+    import lightgbm
+
+    generator = np.random.default_rng(6)
+    matrix = generator.normal(size=(2500, 4))
+    labels = (generator.random(2500) < 1 / (1 + np.exp(-2 * matrix[:, 0] * matrix[:, 1]))).astype(float)
+    declared = {"folds": 3, "rounds": 200, "early_stopping": 5, "calibration": "none",
+                "fixed": {"learning_rate": 0.2, "deterministic": True, "num_leaves": 8}}  # fmt: skip
+    found = fit(matrix, labels, np.arange(2500), Learner.model_validate(declared), [], 1, lambda _: None)
+    assert found.rounds < 200
+    for (rows, held), loss in zip(folds(np.arange(2500), 3), found.fold_losses, strict=True):
+        anew = lightgbm.train(
+            found.parameters, lightgbm.Dataset(matrix[rows], labels[rows], params={"max_bin": 255}), found.rounds
+        )
+        assert loss == pytest.approx(losses(labels[held], np.asarray(anew.predict(matrix[held]))).mean(), abs=1e-9)
