@@ -103,15 +103,13 @@ class Replay:
         from assets.features.offline import feature_marts
         from assets.features.push import Pusher
         from assets.warehouse.manifest import load_manifest
-        from orchestration.world import Month
+        from orchestration.world import Month, asked_of
 
         manifest = load_manifest(self.domain.dbt_project, self.settings.dbt_target)
         marts = feature_marts(manifest)
         if self._pusher is None:
-            examples = sorted({m.examples.model for m in self.domain.models.values()})
-            self._marts = LiveMarts(
-                self.domain, manifest, compiled(manifest, self.domain.dbt_project, [*marts, *examples])
-            )
+            wanted = compiled(manifest, self.domain.dbt_project, [*marts, *asked_of(self.domain)])
+            self._marts = LiveMarts(self.domain, manifest, wanted)
             self._pusher = Pusher(self.domain.name, self.settings.online_pointer)
         played = Month(self.world, period, self._marts, marts)
         self._pusher.load(played.features)

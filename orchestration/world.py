@@ -125,11 +125,10 @@ class Month:
     def __init__(self, world: World, period: date, marts: LiveMarts, features: list[str]) -> None:
         domain = world.domain
         before = date(period.year - (period.month == 1), (period.month - 2) % 12 + 1, 1)
-        examples = sorted({m.examples.model for m in domain.models.values()})
-        found = marts.compute(world.rows([before, period]), [*features, *examples])
+        found = marts.compute(world.rows([before, period]), [*features, *asked_of(domain)])
         self.features = {name: found[name] for name in features}
         self.start, self.end = domain.bounds(period)
-        self._asked = {m.name: _requests(m, found[m.examples.model], self.start, self.end)
+        self._asked = {m.name: _requests(m, found[_asked_of(m)], self.start, self.end)
                        for m in domain.models.values()}  # fmt: skip
 
     def hours(self) -> Iterator[datetime]:
@@ -141,6 +140,15 @@ class Month:
     def asked(self, model: str, hour: datetime) -> list[dict[str, Any]]:
         """Requests whose prediction time lies in the hour that begins then."""
         return self._asked[model].get(hour, [])
+
+
+def asked_of(domain: Domain) -> list[str]:
+    """The dbt models whose rows are asked about, some of which never get a label."""
+    return sorted({_asked_of(m) for m in domain.models.values()})
+
+
+def _asked_of(model: ModelDeclaration) -> str:
+    return model.examples.requests or model.examples.model
 
 
 def _requests(

@@ -17,7 +17,6 @@ from serving.models.inputs import join_keys, prediction_times
 from serving.models.model import TabularModel
 from serving.models.registry import resolve
 from serving.rollout.read import read_state
-from serving.rollout.smoke import CALLER
 from serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,8 +64,7 @@ def skew(domain: Domain, model: ModelDeclaration, lakehouse: Lakehouse, settings
         return Skew(None)
     version = state.arms[state.stable].version
     rows = served(lakehouse, model.name, version, domain.zone)
-    rows = rows[rows["caller"] != CALLER] if rows is not None else None
-    if rows is None or rows.empty:
+    if rows is None:
         return Skew(version)
     month = str(rows["month"].max())
     chosen = rows[rows["month"] == month]

@@ -7,6 +7,7 @@ import dagster as dg
 from assets.domains import Domain
 from assets.features.resources import FeaturesResource
 from assets.metadata import picture, short, table
+from assets.monitoring.history import Chapter, history
 from assets.monitoring.record import Record
 from assets.partitions import partitioned, run_periods
 from assets.training.resources import RegistryResource
@@ -143,7 +144,6 @@ def history_asset(domain: Domain, model: ModelDeclaration) -> dg.AssetsDefinitio
         tags={"stage": "monitoring"},
     )
     def retrainings(registry: RegistryResource) -> dg.MaterializeResult:
-        from assets.monitoring.history import history
         from assets.monitoring.history_plot import drawn
 
         found = history(model.name, registry.settings())
@@ -160,8 +160,7 @@ def history_asset(domain: Domain, model: ModelDeclaration) -> dg.AssetsDefinitio
                 "challenger": c.version or "-",
                 "gates": c.gates or "-",
                 "rollout": c.rollout or "-",
-                "brought": c.followed.outcome if c.followed else "-",
-                "why": c.record.why,
+                "saved": _saved(c.followed),
             }
             for c in found
         ]
@@ -169,9 +168,25 @@ def history_asset(domain: Domain, model: ModelDeclaration) -> dg.AssetsDefinitio
             metadata={
                 "plot": picture(drawn(found), "risk by period, and what was decided"),
                 "reviews": table(rows),
+                "story": dg.MetadataValue.md("\n".join(f"- {told(c)}" for c in found)),
                 "retrainings": sum(c.record.action == "retrain" for c in found),
                 "dagster/row_count": len(rows),
             }
         )
 
     return retrainings
+
+
+def _saved(followed: Record | None) -> str:
+    if followed is None:
+        return "-"
+    saved, low, high = (followed.brought[name] for name in ("saved", "low", "high"))
+    return f"{saved:+.4f} ({low:+.4f} to {high:+.4f})"
+
+
+def told(chapter: Chapter) -> str:
+    """A review and what came of it, in a line of Markdown."""
+    record = chapter.record
+    became = f" It led to version {chapter.version}: {chapter.state}." if chapter.version else ""
+    then = f" {chapter.followed.outcome.capitalize()} in its first month." if chapter.followed else ""
+    return f"**{record.period[:7]}, {record.action}**: {record.why}.{became}{then}"

@@ -23,6 +23,7 @@ from serving.errors import ClearwayError
 from serving.models.inputs import Matrix, derive
 from serving.models.model import TabularModel
 from serving.models.spec import ModelSpec
+from serving.rollout.smoke import CALLER
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,9 +32,10 @@ IDENTITY = ("model", "arm", "request_id")
 
 
 def served(lakehouse: Lakehouse, model: str, version: str, zone: ZoneInfo) -> pd.DataFrame | None:
-    """Every answer of a version once, without its request; None when there is none.
+    """Every answer that a version gave to users once, without its request; None when there is none.
 
-    Of a request that was sent again under its id the first answer counts, as in the mart of predictions.
+    Users ask for no smoke tests. Of a request that was sent again under its id the first answer counts, as in the mart
+    of predictions.
 
     Returns:
         ``event_id``, ``arm``, ``request_id``, ``caller``, ``score``, ``month`` (YYYY-MM of the prediction time, by the
@@ -47,6 +49,7 @@ def served(lakehouse: Lakehouse, model: str, version: str, zone: ZoneInfo) -> pd
     fields = ("event_id", *IDENTITY, "caller", "served_at", "prediction_time", "score")
     only = And(EqualTo("model", model), EqualTo("version", version))  # type: ignore[call-arg,arg-type]
     rows = table.scan(row_filter=only, selected_fields=fields).to_pandas()
+    rows = rows[rows["caller"] != CALLER]
     rows = rows.sort_values(["served_at", "event_id"]).drop_duplicates(list(IDENTITY))
     rows = rows.dropna(subset=["prediction_time", "score"])
     if rows.empty:

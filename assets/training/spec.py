@@ -22,6 +22,11 @@ class Examples(Declared):
     label_known_at: str
     event_timestamp: str
     period: str
+    requests: str | None = Field(
+        default=None,
+        description="dbt model of everything that is asked about, with a label or never, by the same id and request "
+        "fields; a replay asks for its rows, without it for the examples",
+    )
 
 
 class DeclaredField(Declared):

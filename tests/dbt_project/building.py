@@ -13,6 +13,8 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
+from serving.rollout.smoke import CALLER
+
 PROJECT = Path(__file__).parents[2] / "dbt_project"
 MONTHS = (2, 3)
 FIRST, LAST = "2013-02-01", "2013-04-01"
@@ -60,7 +62,8 @@ def events() -> pd.DataFrame:
     """Predictions of two versions for 200 flights that arrived, as the lakehouse publishes them.
 
     Request ``r-<n>`` asks version 1 when n is even. Of r-0 a copy was served later, r-200 is of a flight that nobody
-    scheduled. The score of r-n is n / 200, and what says late scores .5 or more.
+    scheduled. The score of r-n is n / 200, and what says late scores .5 or more. One was asked by a release's smoke
+    test, which is nobody's request.
     """
     flights = _raw()["flights"].dropna(subset=["arr_delay"]).head(200).reset_index(drop=True)
     departure = flights.time_hour + pd.to_timedelta(flights.minute, unit="min")
@@ -82,7 +85,8 @@ def events() -> pd.DataFrame:
             }
         )  # fmt: skip
     again = {**rows[0], "event_id": "e-again", "score": 0.9, "served_at": pd.Timestamp("2024-05-01T13:00:00Z")}
-    return pd.DataFrame([*rows, again])
+    smoke = {**rows[2], "event_id": "e-smoke", "request_id": "r1-smoke-0", "caller": CALLER, "score": 0.99}
+    return pd.DataFrame([*rows, again, smoke])
 
 
 def write_raw(

@@ -8,6 +8,7 @@ with events as (
         json_extract_string(request, '$.dest') as dest,
         try_cast(json_extract_string(request, '$.scheduled_departure') as timestamptz) as scheduled_departure
     from {{ source('events', 'predictions') }}
+    where caller is distinct from 'rollout-smoke'  -- a release tries a version before users get it
     -- A caller may send a request again under its id: what it was told first counts. A shadow's answer is its own.
     qualify row_number() over (partition by model, arm, request_id order by served_at, event_id) = 1
 ),

@@ -3,6 +3,7 @@ with events as (
     select *, json_extract_string(request, '$.reader') as reader, json_extract_string(request, '$.branch') as branch,
         try_cast(json_extract_string(request, '$.lent_at') as timestamptz) as lent_at
     from {{ source('events', 'predictions') }}
+    where caller is distinct from 'rollout-smoke'
     qualify row_number() over (partition by model, arm, request_id order by served_at, event_id) = 1
 ),
 
