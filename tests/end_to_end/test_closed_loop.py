@@ -170,7 +170,8 @@ def test_a_training_that_fails_halfway_leaves_no_version_and_the_champion_answer
     assert done.returncode != 0, text[-3000:]
     assert "trial 1 of 1: log loss" in text, text[-3000:]
     assert "NotADirectoryError" in text or "FileExistsError" in text, text[-3000:]
-    assert [(v.version, v.aliases) for v in versions(MODEL, settings)] == [("1", ("champion",))]
+    assert [v.version for v in versions(MODEL, settings) if "champion" in v.aliases] == ["1"]
+    assert len(versions(MODEL, settings)) == 1
     assert [r.version for r in list_rollouts(MODEL, settings)] == ["1"]
     assert ask(place, "2021-05-01T10:00:00Z")["version"] == "1"
 
