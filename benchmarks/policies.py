@@ -245,7 +245,13 @@ def table(found: dict[str, list[Outcome]]) -> list[str]:
         for o in same:
             d = o.less_monthly
             between = "" if o.policy == MONTHLY else f"{d.value:+.4f} ({d.low:+.4f} to {d.high:+.4f})"
-            cells += [f"{o.retrainings:.3g}", f"{np.mean(o.log_losses):.4f}", f"{o.j:.4f}", between, f"{max(o.regret, 0):.2f}"]
+            cells += [
+                f"{o.retrainings:.3g}",
+                f"{np.mean(o.log_losses):.4f}",
+                f"{o.j:.4f}",
+                between,
+                f"{max(o.regret, 0):.2f}",
+            ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 

@@ -72,7 +72,7 @@ def jobs(domain: Domain) -> list[AssetJob]:
         dg.define_asset_job(
             "outcomes",
             selection=(dg.AssetSelection.key_prefixes("events") | by_group("monitoring"))
-            - dg.AssetSelection.key_prefixes("drift"),
+            - dg.AssetSelection.key_prefixes("drift", "skew", "operations"),
             description="What rollouts wait for every minute: the job monitor without its reports.",
         ),
         dg.define_asset_job(

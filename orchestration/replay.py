@@ -140,7 +140,7 @@ class Replay:
 
     def settle(self, period: date) -> None:
         """Drop the month's files and wait until the daemon has built, reviewed and acted on it."""
-        self.set(self.domain.bounds(period)[1] + self._wait + timedelta(hours=1))
+        self.set(self.domain.bounds(period)[1] + self._wait)
         time.sleep(self.settings.segment_seconds + 1)  # what was answered and told is in closed segments by then
         self.world.drop(period)
         self.wait_for(period)
@@ -164,15 +164,28 @@ class Replay:
                 if chapter is None:
                     continue
                 waiting[model] = "the retraining"
-                if over(chapter):
+                if over(chapter) or self.failed(chapter):
                     del waiting[model]
                     self.say(told(chapter))
             time.sleep(1)
 
+    def failed(self, chapter: Chapter) -> bool:
+        """Whether the runs that carry a decision out have failed, which is said and not waited for."""
+        import dagster as dg
+
+        from assets.training.window import DECISION_TAG
+
+        with dg.DagsterInstance.get() as instance:
+            runs = instance.get_runs(filters=dg.RunsFilter(tags={DECISION_TAG: chapter.record.id}))
+        if not runs or not all(r.status == dg.DagsterRunStatus.FAILURE for r in runs):
+            return False
+        self.say(f"[red]the retraining that {chapter.record.id} asked for failed[/]; see its run in the UI")
+        return True
+
 
 def over(chapter: Chapter) -> bool:
-    """Whether nothing more is to come of a decision."""
-    return chapter.record.action != "retrain" or chapter.state in ("rejected", "completed", "rolled_back", "aborted")
+    """Whether nothing more is to come of a decision, but what a person may do."""
+    return chapter.record.action != "retrain" or chapter.state == "rejected" or chapter.ended
 
 
 def told(chapter: Chapter) -> str:
@@ -184,6 +197,8 @@ def told(chapter: Chapter) -> str:
         figures = f" log loss estimated {risk['estimated']:.4f}, measured {measured};"
     alarms = f" alarm: {', '.join(a['name'] for a in record.raised)};" if record.raised else ""
     became = f" -> version {chapter.version} {chapter.state}" if chapter.version else ""
+    rate = record.numbers.get("rate")
+    figures = figures if rate is None else f" rate {rate:.1%};{figures}"
     decided = f"[bold]{record.action}[/]{became}: {record.why}"
     brought = f" {record.outcome};" if record.outcome else ""
     return f"{record.period[:7]}  champion {record.champion or 'none'};{figures}{brought}{alarms} {decided}"

@@ -15,7 +15,7 @@ from assets.monitoring.record import Records
 from assets.monitoring.review import Stores, built
 from assets.monitoring.review_assets import history_key, reviews_key
 from assets.monitoring.served import prediction_mart
-from assets.monitoring.watch import alerts
+from assets.monitoring.watch import alerts, keep
 from assets.training.assets import version_key
 from assets.training.spec import ModelDeclaration
 from assets.training.tabular.version import stable_version
@@ -26,11 +26,26 @@ from orchestration.pace import interval
 from serving import clock
 from serving.settings import get_settings
 
+REVIEW_TAG = "clearway/review"
+ATTEMPTS = 3  # at a review, before it is left to people
+
 
 def due(domain: Domain, model: ModelDeclaration, now: datetime) -> date | None:
     """The newest period that is over long enough to be reviewed at ``now``; None when none is."""
     wait = timedelta(days=model.retraining.wait_days)
     return next((p for p in reversed(domain.periods) if domain.bounds(p)[1] + wait <= now), None)
+
+
+def overdue(domain: Domain, model: ModelDeclaration, period: date, now: datetime) -> bool:
+    """Whether a period's files are so late that it is reviewed without them: people must know that labels are out."""
+    late = max((s.due_days for s in domain.sources.values() if s.partitioned), default=0.0)
+    return domain.bounds(period)[1] + timedelta(days=model.retraining.wait_days + late) <= now
+
+
+def _failed(context: dg.SensorEvaluationContext, job: AssetJob, model: str, period: date) -> int:
+    """How often the review of a period has failed."""
+    tags, failure = {REVIEW_TAG: f"{model}:{period}"}, [dg.DagsterRunStatus.FAILURE]
+    return context.instance.get_runs_count(dg.RunsFilter(job_name=job.name, tags=tags, statuses=failure))
 
 
 def reviews_sensor(domain: Domain, manifest: Manifest, job: AssetJob) -> dg.SensorDefinition:
@@ -64,12 +79,15 @@ def reviews_sensor(domain: Domain, manifest: Manifest, job: AssetJob) -> dg.Sens
                 waiting.append(f"{model.name}: no mart of predictions has its label")
             elif Records(settings.reviews, model.name).of(period) is not None:
                 waiting.append(f"{model.name}: {period:%Y-%m} was reviewed")
-            elif not built(stores, model, period):
+            elif not built(stores, model, period) and not overdue(domain, model, period, clock.now()):
                 waiting.append(f"{model.name}: {period:%Y-%m} is not in the warehouse")
+            elif (failed := _failed(context, job, model.name, period)) >= ATTEMPTS:
+                waiting.append(f"{model.name}: the review of {period:%Y-%m} failed {failed} times; see its runs")
             else:
                 left_out = {key for name, keys in others.items() if name != model.name for key in keys}
                 yield dg.RunRequest(
-                    run_key=f"review:{model.name}:{period}",
+                    run_key=f"review:{model.name}:{period}:{failed}",
+                    tags={REVIEW_TAG: f"{model.name}:{period}"},
                     partition_key=period.isoformat(),
                     asset_selection=[key for key in _selected(context, job) if key not in left_out],
                 )
@@ -101,7 +119,7 @@ def retraining_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
         asked = 0
         for model in domain.models:
             newest = Records(settings.reviews, model).retraining()
-            if newest is None or any(c.record.id == newest.id and c.version for c in history(model, settings)):
+            if newest is None or any(c.record.id == newest.id and c.carried_out for c in history(model, settings)):
                 continue
             asked += 1
             yield dg.RunRequest(
@@ -125,7 +143,12 @@ def alerts_sensor(domain: Domain) -> dg.SensorDefinition:
         description="Delivers alerts to the declared sinks until each has got them.",
     )
     def undelivered(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        done = alerts(domain, get_settings(), context.log.warning).deliver()
+        settings = get_settings()
+        kept = alerts(domain, settings, context.log.warning)
+        for model in domain.models:  # what could not be kept when it was decided is on record
+            for record in Records(settings.reviews, model).all()[-1:]:
+                keep(record, kept)
+        done = kept.deliver()
         failed = [f"{d.alert} has not reached {d.sink}: {d.problem}" for d in done if d.problem]
         for problem in failed:
             context.log.error(problem)

@@ -91,11 +91,10 @@ def feeds_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
         if context.instance.get_runs_count(dg.RunsFilter(job_name=job.name, statuses=NOT_BEGUN)):
             yield dg.SkipReason("a run that will take it waits to start")
             return
-        yield dg.RunRequest(
-            run_key=fingerprint([context.cursor, names]),
-            asset_selection=[feed_key(name) for name, paths in waiting.items() if paths],
-        )
-        context.update_cursor(names[-1])
+        # A chain: the same names may come again, as a file that is dropped every day does.
+        key = fingerprint([context.cursor, names])
+        yield dg.RunRequest(run_key=key, asset_selection=[feed_key(name) for name, paths in waiting.items() if paths])
+        context.update_cursor(key)
 
     return told
 

@@ -78,8 +78,10 @@ class World:
         told += [event for event in told if chance.random() < DOUBLED]
         coming = [(at + timedelta(minutes=45 * (chance.random() < DELAYED)), at, s, r) for at, s, r in told]
         coming.sort(key=lambda event: (event[0], event[1], event[2]))
-        self._told = [(reaches, source, {"known_at": at.isoformat(), "record": record})
-                      for reaches, at, source, record in coming]  # fmt: skip
+        # What the month before had still to tell comes first.
+        self._told += [(reaches, source, {"known_at": at.isoformat(), "record": record})
+                       for reaches, at, source, record in coming]  # fmt: skip
+        self._told.sort(key=lambda event: event[0])
 
     def tell(self, now: datetime) -> int:
         """Push everything that operations know at ``now``; returns the number of events."""
@@ -104,12 +106,19 @@ class World:
                 self.refused += len(part)
 
     def _post(self, path: str, content: Any) -> None:
+        problem = ""
         for _ in range(3):  # a version that is switched to, or a server that restarts, may cost a call
-            response = self._client.post(self._settings.gateway_url + path, json=content)
+            try:
+                response = self._client.post(self._settings.gateway_url + path, json=content)
+            except httpx.TransportError as error:
+                problem = f"{type(error).__name__}: {error}"
+                continue
+            if response.status_code < 300:
+                return
+            problem = f"{response.status_code}: {response.text[:300]}"
             if response.status_code < 500:
                 break
-        if response.status_code >= 300:
-            raise ClearwayError(f"{path} answered {response.status_code}: {response.text[:300]}")
+        raise ClearwayError(f"{path} answered {problem}")
 
     def close(self) -> None:
         self._client.close()

@@ -13,6 +13,7 @@ from assets.metadata import picture, table
 from assets.training.assets import version_key
 from assets.training.resources import RegistryResource
 from assets.training.spec import ModelDeclaration
+from assets.training.window import DECISION_TAG
 from assets.warehouse.manifest import Manifest, load_manifest
 from assets.warehouse.metrics import metric_key
 from assets.warehouse.predictions import served_metrics
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 GROUP = "delivery"
 COMPLETED = "completed"
-# On the run that carries out a decision to retrain: the decision's id.
-DECISION_TAG = "clearway/decision"
 
 
 def definitions(domain: Domain) -> dg.Definitions:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assets.training.tabular.register import client
+from assets.training.tabular.register import DECISION, client
 from serving.errors import ClearwayError
 from serving.faults import boundary
 from serving.rollout.plan import read_plan
@@ -60,7 +60,7 @@ def release(
     Raises:
         ClearwayError: there is no challenger, or the controller does not finish in time.
     """
-    challenger = _challenger(model, settings)
+    challenger = (_answering(model, decision, settings) if decision else None) or _challenger(model, settings)
     state = read_state(model, settings)
     stable = state.arms[state.stable].version if state.stable else None
     if stable == challenger and state.running is None:
@@ -80,6 +80,13 @@ def release(
     log(f"{model}: submitted rollout {rollout_id} of version {challenger}; stable is {stable or 'none'}")
     patience = PATIENCE_S + plan.ready_timeout_s + (plan.deadline_s if plan.strategy != "blue_green" else 0)
     return _outcome(wait_for(model, rollout_id, patience, settings, until_held=True), "released", settings)
+
+
+def _answering(model: str, decision: str, settings: Settings) -> str | None:
+    """The newest version that was made for a decision and passed its gates."""
+    wanted = f"name = '{model}' and tag.`{DECISION}{decision}` = 'made' and tag.`clearway.gates` = 'passed'"
+    found = client(settings).search_model_versions(wanted)
+    return str(max(int(v.version) for v in found)) if found else None
 
 
 def _challenger(model: str, settings: Settings) -> str:

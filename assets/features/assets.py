@@ -100,9 +100,9 @@ def _training_set_asset(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource, features: FeaturesResource
     ) -> dg.MaterializeResult:
         from assets.features.sets import build_both
-        from assets.training.window import decided
+        from assets.training.window import DECISION_TAG, decided
 
-        window = decided(model, get_settings())
+        window = decided(model, get_settings(), context.run.tags.get(DECISION_TAG))
         learn, later = build_both(domain, manifest, model, warehouse.file, features, clock.now(), window)
         shown = [{k: v for k, v in s.facts.items() if k not in ("missing_share", "inputs")} for s in (learn, later)]
         missing = [{"feature": k, "missing_share": v} for k, v in later.facts["missing_share"].items()]

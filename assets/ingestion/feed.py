@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 PUBLISHED = ".published"
 FILES = "*.jsonl"
+AHEAD = timedelta(minutes=5)  # by which the clock of who tells may be ahead of ours
 FEED = "feed-"  # how the ledger's drop begins while a period is the feed's
 
 
@@ -88,8 +89,10 @@ def publish_feed(
     late = timedelta(minutes=source.feed.late_minutes)
     for segment in segments:
         name = hashlib.sha256(segment.read_bytes()).hexdigest()[:24]
-        events = list(_events(segment, source, domain, now))
-        fresh = {e["_event"]: e for e in events}
+        events = list(_events(segment, source, domain, now, received=segment not in files))
+        fresh: dict[str, dict[str, Any]] = {}
+        for event in events:
+            fresh.setdefault(event["_event"], event)
         counts["events"] += len(events)
         counts["doubled"] += len(events) - len(fresh) + len(fresh.keys() & seen)
         counts["late"] += sum(e["received_at"] - e["known_at"] > late for e in fresh.values() if e["known_at"])
@@ -101,12 +104,19 @@ def publish_feed(
         segment.rename(segment.with_name(f"{segment.name}.{name}{PUBLISHED}"))
     total = FeedPublished(len(segments), counts["events"], counts["doubled"], counts["late"], counts["refused"])
     # Periods of events that were kept by a run that was killed before it published them are found by their key.
+    failed: list[ClearwayError] = []
     for period in sorted(touched | _behind(domain, source, lakehouse)):
-        total.periods.append(_publish_period(domain, source, lakehouse, period, now, run_id))
+        try:
+            total.periods.append(_publish_period(domain, source, lakehouse, period, now, run_id))
+        except ClearwayError as error:  # the other periods do not wait for this one
+            failed.append(error)
+    if failed:
+        raise failed[0]
     return total
 
 
-def _events(path: Path, source: Source, domain: Domain, now: datetime) -> Iterator[dict[str, Any]]:
+def _events(path: Path, source: Source, domain: Domain, now: datetime, received: bool) -> Iterator[dict[str, Any]]:
+    """Events of a segment or file; ``received`` says that the gateway noted when each came, which nobody else may."""
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         if not line.strip():
             continue
@@ -120,8 +130,10 @@ def _events(path: Path, source: Source, domain: Domain, now: datetime) -> Iterat
                 raise ValueError("known_at needs an offset, record is an object")
             event["_event"] = _identity(record, known_at)
             event |= {"known_at": known_at, "record": json.dumps(record, sort_keys=True)}
-            if "received_at" in content:
+            if received:
                 event["received_at"] = datetime.fromisoformat(content["received_at"])
+            if known_at - event["received_at"] > AHEAD:
+                raise ValueError(f"known_at {content['known_at']} lies after it was received")
             event["period"] = _period(domain, source, record)
         except (ValueError, KeyError, TypeError) as error:
             event["refused"] = f"{path.name}, line {number}: {type(error).__name__}: {error}"
@@ -243,7 +255,12 @@ def judged(
     others = {name: lakehouse.read(raw(name), period=period if domain.sources[name].partitioned else None)
               for name in source.sources_read}  # fmt: skip
     absent = {name for name, table in others.items() if table is None}
-    kept = tuple(r for r in source.rules if r.on_rows and not absent.intersection(_read_by(r)))
+    # One row that breaks a rule is no reason to refuse a month that is not over.
+    kept = tuple(
+        r.model_copy(update={"action": "quarantine"}) if r.action == "reject" else r
+        for r in source.rules
+        if r.on_rows and not absent.intersection(_read_by(r))
+    )
     eased = source.model_copy(update={"rows": RowBand(min=0, max=10**9), "rules": kept, "max_quarantined_share": 1.0})
     context = contracts.Context(
         period=domain.bounds(period),

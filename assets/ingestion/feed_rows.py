@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -32,17 +33,17 @@ def current_rows(source: Source, lakehouse: Lakehouse, period: date) -> tuple[pd
     table = lakehouse.load(table_of(source.name))
     assert table is not None
     only = And(EqualTo("period", period.isoformat()), IsNull("refused"))  # type: ignore[call-arg,arg-type]
-    events = table.scan(row_filter=only).to_pandas().drop_duplicates("_event")
-    names = [c.name for c in source.columns]
-    records = pd.DataFrame([json.loads(r) for r in events["record"]])
-    extra = records.reindex(columns=names).astype(object)
+    # An event that came again is the one that came first.
+    events = table.scan(row_filter=only).to_pandas().sort_values("received_at", kind="stable")
+    events = events.drop_duplicates("_event")
+    records = [json.loads(r) for r in events["record"]]
     # One spelling of a value, so that 5 and 5.0, or two spellings of an instant, are no change.
-    rows = pd.DataFrame({c.name: _spelt(extra[c.name], c.type) for c in source.columns})
+    rows = pd.DataFrame({c.name: _spelt([r.get(c.name) for r in records], c.type) for c in source.columns})
     rows[["_event", "_told", "_received"]] = events[["_event", "known_at", "received_at"]].to_numpy()
     return fold(rows, source), set(events["_event"])
 
 
-def _spelt(values: pd.Series, kind: Any) -> pd.Series:
+def _spelt(values: Sequence[Any], kind: Any) -> pd.Series:
     """Values of JSON as text, as their type spells them; what is not of the type as it came, for the contract."""
     import pandas as pd
     import pyarrow as pa

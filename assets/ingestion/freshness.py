@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 import dagster as dg
 
 from assets.domains import Domain
+from assets.ingestion.feed import is_open
 from assets.ingestion.publish import raw
 from assets.ingestion.resources import LakehouseResource
 from assets.ingestion.spec import Source
@@ -15,7 +16,11 @@ FRESH = "fresh"
 
 
 def missing(domain: Domain, source: Source, published: set[date | None], now: datetime) -> list[date]:
-    """Periods whose file was due before ``now`` and that nothing was published of, in order."""
+    """Periods whose file was due before ``now`` and is not published, in order.
+
+    Args:
+        published: periods that a file was published of; what a feed says is no file.
+    """
     grace = timedelta(days=source.due_days)
     return [p for p in domain.periods if domain.bounds(p)[1] + grace <= now and p not in published]
 
@@ -45,7 +50,8 @@ def checks(domain: Domain) -> dg.AssetChecksDefinition | None:
         wanted = {key.asset_key for key in context.selected_asset_check_keys}
         for source in (s for s in sources if dg.AssetKey(["raw", s.name]) in wanted):
             ledger = lakehouse.open().ledger(raw(source.name))
-            late = missing(domain, source, set(ledger), now)
+            settled = {period for period, entry in ledger.items() if not is_open(entry.report)}
+            late = missing(domain, source, settled, now)
             newest = max((p for p in ledger if p is not None), default=None)
             yield dg.AssetCheckResult(
                 passed=not late,

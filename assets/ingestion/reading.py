@@ -194,6 +194,9 @@ def cast(drop: RawDrop, source: Source) -> tuple[pa.Table, dict[str, np.ndarray]
     return pa.table(columns, names=[c.name for c in source.columns]), failures
 
 
+EXACT = 2.0**53  # below which every whole number is a float
+
+
 def coerce(values: pa.Array, kind: ColumnType) -> tuple[pa.Array, np.ndarray]:
     """Cast what can be cast; the mask is True where a text was there and is not of the type."""
     import numpy as np
@@ -206,8 +209,15 @@ def coerce(values: pa.Array, kind: ColumnType) -> tuple[pa.Array, np.ndarray]:
         numbers = pd.to_numeric(text, errors="coerce").astype("float64")
         good = numbers.notna().to_numpy() & np.isfinite(numbers.to_numpy())
         if kind == "integer":
-            good &= numbers.to_numpy() % 1 == 0
+            good &= (numbers.to_numpy() % 1 == 0) & (np.abs(numbers.to_numpy()) < 2.0**63)
         typed = pa.array(numbers.where(good), type=arrow_type("number"), from_pandas=True).cast(arrow_type(kind))
+        large = good & (np.abs(numbers.to_numpy()) >= EXACT)
+        if kind == "integer" and large.any():  # a float has no room for these
+            exact = typed.to_pylist()
+            for row in np.flatnonzero(large):
+                if (digits := str(text.iloc[row]).strip().lstrip("+-")).isdigit() and int(digits) < 2**63:
+                    exact[row] = int(str(text.iloc[row]))
+            typed = pa.array(exact, arrow_type(kind))
     elif kind in ("timestamp", "date"):
         instants = pd.to_datetime(text, errors="coerce", utc=True, format="ISO8601")
         good = instants.notna().to_numpy()

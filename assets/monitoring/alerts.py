@@ -85,6 +85,10 @@ class Delivery:
     problem: str | None
 
 
+class Refused(OSError):
+    """A sink that is up does not take this alert; others it may."""
+
+
 class Alerts:
     """The alerts of one home, and where they go.
 
@@ -113,7 +117,7 @@ class Alerts:
             raise ClearwayError(
                 f"alert {alert.id} cannot be kept in {self._folder}: {error}",
                 untouched="earlier alerts.",
-                todo="free disk space; it is raised again by the next review.",
+                todo="free disk space; the sensor alerts keeps it then.",
             ) from error
 
     def kept(self) -> list[Alert]:
@@ -137,9 +141,10 @@ class Alerts:
                         continue
                     problem = self._send(sink, alert)
                     found.append(Delivery(alert.id, name, problem))
-                    if problem is not None:
+                    if problem is not None and not problem.startswith(Refused.__name__):
                         break  # in their order, and a sink that is down is not asked again for each
-                    _append(self._folder / DELIVERED, {"alert": alert.id, "sink": name})
+                    if problem is None:
+                        _append(self._folder / DELIVERED, {"alert": alert.id, "sink": name})
         return found
 
     def _send(self, sink: Sink, alert: Alert) -> str | None:
@@ -150,7 +155,7 @@ class Alerts:
                 _mail(sink, alert)
             else:
                 self._log(f"ALERT {alert.subject}: {alert.text}")
-        except (OSError, smtplib.SMTPException, ClearwayError) as error:
+        except Exception as error:  # a sink's fault, whatever it is, keeps no alert from another sink
             return f"{type(error).__name__}: {error}"
         return None
 
@@ -186,6 +191,8 @@ def _post(sink: WebhookSink, alert: Alert) -> None:
         )
     except httpx.HTTPError as error:
         raise OSError(f"{type(error).__name__}: {error}") from error
+    if 400 <= response.status_code < 500 and response.status_code not in (408, 429):
+        raise Refused(f"HTTP {response.status_code}: {response.text[:200]}")
     if response.status_code >= 300:
         raise OSError(f"HTTP {response.status_code}: {response.text[:200]}")
 

@@ -71,6 +71,11 @@ def by_job(runs: Sequence[RunSteps], hour: float) -> list[Spent]:
     return sorted(found, key=lambda spent: -spent.seconds)
 
 
+def by_run(runs: Sequence[RunSteps], hour: float) -> list[Spent]:
+    """Each run, the newest first."""
+    return [Spent(f"{run.job} {run.run_id[:8]}", 1, run.seconds, run.seconds / 3600 * hour) for run in runs]
+
+
 def of_versions(runs: Sequence[RunSteps], made: dict[str, str], hour: float) -> list[Spent]:
     """Of the run that made each version.
 

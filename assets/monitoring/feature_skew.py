@@ -13,6 +13,7 @@ from assets.features.training_set import historical_features
 from assets.ingestion.lakehouse import Lakehouse
 from assets.monitoring.served import documents, requests_frame, served
 from assets.training.spec import ModelDeclaration
+from serving import clock
 from serving.models.inputs import join_keys, prediction_times
 from serving.models.model import TabularModel
 from serving.models.registry import resolve
@@ -54,7 +55,7 @@ class Skew:
 
 
 def skew(domain: Domain, model: ModelDeclaration, lakehouse: Lakehouse, settings: Settings) -> Skew:
-    """Compare a declared sample of the newest month that the stable version served.
+    """Compare a declared sample of the newest month that the stable version served and that is over.
 
     Raises:
         ClearwayError: the version or the feature tables cannot be read.
@@ -66,7 +67,10 @@ def skew(domain: Domain, model: ModelDeclaration, lakehouse: Lakehouse, settings
     rows = served(lakehouse, model.name, version, domain.zone)
     if rows is None:
         return Skew(version)
-    month = str(rows["month"].max())
+    # The features of a month that is not over are not built, and all of them would differ.
+    over = [f"{p:%Y-%m}" for p in domain.periods if domain.bounds(p)[1] <= clock.now()]
+    whole = rows["month"][rows["month"].isin(over)]
+    month = str((whole if len(whole) else rows["month"]).max())
     chosen = rows[rows["month"] == month]
     if len(chosen) > model.monitoring.sample:
         chosen = chosen.sample(model.monitoring.sample, random_state=model.monitoring.seed)

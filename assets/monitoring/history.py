@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from assets.monitoring.record import Record, Records
+from assets.training.tabular.register import DECISION
 from serving.errors import ClearwayError
 from serving.models.registry import Version, versions
 from serving.rollout.read import list_rollouts
 from serving.rollout.state import Rollout
 from serving.settings import Settings
+
+TAGS = "tags"
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class Chapter:
     Attributes:
         version: registry version that a decision to retrain led to; None without one.
         gates: ``passed``, or the gates that failed; empty without a version.
-        rollout: its phase, and why it ended so; empty without one.
+        rollout: its status, and why it ended so; empty without one.
+        ended: whether its rollout is over, or waits for a person.
         followed: the record of the review that could tell what the version has brought; None before it.
     """
 
@@ -30,7 +34,13 @@ class Chapter:
     version: str | None = None
     gates: str = ""
     rollout: str = ""
+    ended: bool = False
     followed: Record | None = None
+
+    @property
+    def carried_out(self) -> bool:
+        """Whether a decision to retrain has led to a rollout, or to a version that may have none."""
+        return self.state == "rejected" or bool(self.rollout)
 
     @property
     def state(self) -> str:
@@ -52,7 +62,7 @@ def history(model: str, settings: Settings) -> list[Chapter]:
     """
     records = Records(settings.reviews, model).all()
     try:
-        made = [(v.version, _facts(v)) for v in versions(model, settings)] if records else []
+        made = [(v.version, {**_facts(v), TAGS: v.tags}) for v in versions(model, settings)] if records else []
     except ClearwayError:
         made = []
     rollouts = list_rollouts(model, settings) if records else []
@@ -71,11 +81,13 @@ def _chapter(
     rollouts: Sequence[Rollout],
     followed: Mapping[str, Record],
 ) -> Chapter:
-    mine = [(version, facts) for version, facts in made if facts.get("decision") == record.id]
+    mine = [(v, facts) for v, facts in made
+            if facts.get("decision") == record.id or DECISION + record.id in facts[TAGS]]  # fmt: skip
     if not mine:
         return Chapter(record)
     version, facts = max(mine, key=lambda item: int(item[0]))
     failed = [f"{gate['gate']}: {gate['observed']}" for gate in facts["gates"] if not gate["passed"]]
     rollout = next((r for r in reversed(rollouts) if r.version == version), None)
     told = "" if rollout is None else rollout.status + (f": {rollout.reason}" if rollout.reason else "")
-    return Chapter(record, version, "; ".join(failed) or "passed", told, followed.get(version))
+    ended = rollout is not None and (rollout.done or rollout.stopped is not None)
+    return Chapter(record, version, "; ".join(failed) or "passed", told, ended, followed.get(version))

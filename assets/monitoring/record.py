@@ -1,6 +1,6 @@
 """Records of reviews: one file each, written once, whose name says model, period and revision.
 
-A record is written before anything acts on it, in one ``os.replace`` after an fsync; what acts on it names its id. So a
+A record is written before anything acts on it, by one ``os.link`` after an fsync; what acts on it names its id. So a
 process that is killed in between leaves either no decision or one that is carried out once.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import uuid
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -107,9 +108,10 @@ class Records:
         """The newest record of a period."""
         return next((r for r in reversed(self.all()) if r.period == period.isoformat()), None)
 
-    def retraining(self) -> Record | None:
-        """The newest decision to retrain: from then on versions are made by its windows."""
-        return next((r for r in reversed(self.all()) if r.action == "retrain"), None)
+    def retraining(self, before: date | None = None) -> Record | None:
+        """The newest decision to retrain, or of a period before one; the newest's windows make versions."""
+        asked = (r for r in reversed(self.all()) if before is None or r.period < before.isoformat())
+        return next((r for r in asked if r.action == "retrain"), None)
 
     def write(self, record: Record) -> None:
         """Keep a record.
@@ -118,7 +120,7 @@ class Records:
             ClearwayError: it cannot be written, or there is one of this name.
         """
         path = self._folder / f"{record.period}-{record.revision}.json"
-        part = path.with_suffix(".part")
+        part = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}.part")
         boundary("review.decided")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)

@@ -107,7 +107,7 @@ def review(
         verdict.why,
         cut=(end - timedelta(days=model.retraining.judge_days)).isoformat() if verdict.action == "retrain" else None,
         until=end.isoformat() if verdict.action == "retrain" else None,
-        numbers=_finite(verdict.numbers),
+        numbers=_finite({**verdict.numbers, **seen.numbers}),
         risk={figure["name"]: _finite(figure) for figure in told(seen.figures)},
         alarms=[_finite(item) for item in told(seen.alarms)],
         others=seen.others,
@@ -124,6 +124,7 @@ class _Seen:
     alarms: tuple[Raised, ...] = ()
     others: dict[str, str] = field(default_factory=dict)
     brought: Brought | None = None
+    numbers: dict[str, Any] = field(default_factory=dict)
 
 
 def _judge(
@@ -146,10 +147,10 @@ def _judge(
     labels = mine["label"].to_numpy(np.float64)
     ordinals = np.array([d.toordinal() for d in mine["day"]], dtype=np.float64)
     found = tuple(figures(mine["score"].to_numpy(np.float64), labels, ordinals))
-    since = _since(rows["day"].min(), champion, records)
+    since = _since(rows["day"].min(), champion, records, period)
     raised = tuple(alarms(rows, model.retraining.alarm, day, since, after))
     drifted, features, psi = _drift(stores.settings, model.name, champion, period)
-    last = records.retraining()
+    last = records.retraining(before=period)
     newest = last.id if last and following(date.fromisoformat(last.period)) == period else None
     trial = tried(stores, model, champion, period, now, newest, progress)
     facts = Review(
@@ -168,8 +169,9 @@ def _judge(
     verdict = model.retraining.policy.decide(facts)
     if trial.problem is not None and verdict.action != "retrain":
         verdict = Verdict("alert", f"{trial.problem} ({verdict.why})", verdict.numbers)
-    others: dict[str, str] = {name: policy.decide(facts).action for name, policy in _others(features).items()}
-    return verdict, _Seen(found, raised, others, trial.brought)
+    others: dict[str, str] = {name: policy.decide(facts).action for name, policy in _others(features, model).items()}
+    known = labels[np.isfinite(labels)]
+    return verdict, _Seen(found, raised, others, trial.brought, {"rate": float(known.mean()) if len(known) else None})
 
 
 def judged_rows(stores: Stores, model: ModelDeclaration, version: str, now: datetime) -> pd.DataFrame:
@@ -219,9 +221,9 @@ def judged_rows(stores: Stores, model: ModelDeclaration, version: str, now: date
     return frame
 
 
-def _since(first_day: date, champion: str, records: Records) -> date:
+def _since(first_day: date, champion: str, records: Records, period: date) -> date:
     """The alarm begins with the champion, and anew after a review at which it was raised: somebody was told."""
-    told_of = [r for r in records.all() if r.champion == champion and r.raised]
+    told_of = [r for r in records.all() if r.champion == champion and r.raised and r.period < period.isoformat()]
     if not told_of:
         return first_day
     return max(first_day, following(date.fromisoformat(told_of[-1].period)))
@@ -236,15 +238,16 @@ def _drift(settings: Settings, model: str, version: str, period: date) -> tuple[
     return sum(c["drifted"] for c in columns), len(columns), max((c["psi"] for c in columns), default=0.0)
 
 
-def _others(features: int) -> dict[str, Policy]:
+def _others(features: int, model: ModelDeclaration) -> dict[str, Policy]:
     """Baselines that a record shows beside the declared policy."""
+    mine = model.retraining.policy
     return {
         "never": Never(),
         "every review": Calendar(every=1),
         "every second review": Calendar(every=2),
         "half of the features drifted": ManyDrifted(k=max(1, math.ceil(features / 2))),
         "largest PSI above 0.2": LargestPSI(threshold=0.2),
-        "expected cost": ExpectedCost(),
+        **({} if isinstance(mine, ExpectedCost) else {"expected cost": ExpectedCost()}),
     }
 
 

@@ -153,6 +153,7 @@ def history_asset(domain: Domain, model: ModelDeclaration) -> dg.AssetsDefinitio
             {
                 "period": c.record.period[:7],
                 "champion": c.record.champion or "none",
+                "rate": short(c.record.numbers.get("rate")),
                 "estimated": short(c.record.risk.get("log_loss", {}).get("estimated")),
                 "measured": short(c.record.risk.get("log_loss", {}).get("measured")),
                 "alarms": ", ".join(a["name"] for a in c.record.raised) or "-",

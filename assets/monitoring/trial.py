@@ -86,20 +86,20 @@ def tried(
         known = known_set(
             stores.domain, stores.manifest, model, stores.warehouse_file, stores.features, period, now
         ).read()
+        test = half_period(model, known, start, end, predict, facts["parameters"], threads, LEAST)
     except Exception as error:  # the registry's client raises its own: a review that cannot test says why
         what = error.what if isinstance(error, ClearwayError) else f"{type(error).__name__}: {error}"
         progress(f"{model.name}: no backtest: {what}")
         return Trial(problem=f"version {champion} could not be tested against newer data: {what.splitlines()[0]}")
-    test = half_period(model, known, start, end, predict, facts["parameters"], threads, LEAST)
     if newest is None or facts.get("decision") != newest or not facts.get("champion"):
         return Trial(test)
     previous = str(facts["champion"])
     try:
         before = incumbent(stores.domain, model, previous, stores.settings, threads)
-    except Exception as error:
+        return Trial(test, brought=brought(known, start, end, (champion, predict), (previous, before)))
+    except Exception as error:  # what was decided does not depend on it
         progress(f"{model.name}: what version {champion} has brought against {previous} cannot be said: {error}")
         return Trial(test)
-    return Trial(test, brought=brought(known, start, end, (champion, predict), (previous, before)))
 
 
 def brought(

@@ -15,10 +15,15 @@ def alerts(domain: Domain, settings: Settings, log: Callable[[str], None]) -> Al
     return Alerts(settings.alerts, domain.declared.alerts, log)
 
 
-def tell(record: Record, kept: Alerts) -> list[str]:
-    """Keep the alert of a review that has one, and try to deliver it; a problem a sink that has not got it."""
+def keep(record: Record, kept: Alerts) -> None:
+    """Keep the alert of a review that has one; once, however often it is asked for."""
     if record.action == "alert" or record.raised:
         kept.keep(alert_of(record))
+
+
+def tell(record: Record, kept: Alerts) -> list[str]:
+    """Keep the alert of a review that has one, and try to deliver it; a problem a sink that has not got it."""
+    keep(record, kept)
     return [f"alert {d.alert} has not reached {d.sink}: {d.problem}" for d in kept.deliver() if d.problem]
 
 

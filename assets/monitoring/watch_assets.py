@@ -62,8 +62,8 @@ def costs_asset(domain: Domain) -> dg.AssetsDefinition:
     @dg.asset(
         key=["operations", "costs"],
         description=(
-            "What the newest runs cost, by step, by job and by registered version: seconds from Dagster's record, at "
-            "the hour's price in domain.yaml."
+            "What the newest runs cost, by step, by job, by run and by registered version: seconds from Dagster's "
+            "record, at the hour's price in domain.yaml."
         ),
         owners=[domain.owner],
         group_name=GROUP,
@@ -71,7 +71,7 @@ def costs_asset(domain: Domain) -> dg.AssetsDefinition:
         op_tags=LAST,
     )
     def costs(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        from assets.monitoring.costs import by_job, by_step, finished, of_versions
+        from assets.monitoring.costs import by_job, by_run, by_step, finished, of_versions
 
         runs, hour = finished(context.instance), domain.declared.hour_price
         made = {}
@@ -81,7 +81,7 @@ def costs_asset(domain: Domain) -> dg.AssetsDefinition:
                 found = record.asset_materialization
                 if found is not None and found.metadata["status"].value == "trained":
                     made[f"{model} {found.metadata['version'].value}"] = record.run_id
-        tables = {"by_step": by_step(runs, hour), "by_job": by_job(runs, hour),
+        tables = {"by_step": by_step(runs, hour), "by_job": by_job(runs, hour), "by_run": by_run(runs, hour),
                   "by_version": of_versions(runs, made, hour)}  # fmt: skip
         return dg.MaterializeResult(
             metadata={

@@ -61,7 +61,7 @@ def _model_asset(domain: Domain, manifest: Manifest, model: ModelDeclaration) ->
         registry: RegistryResource,
     ) -> Iterator[dg.MaterializeResult]:
         from assets.training.tabular.version import make
-        from assets.training.window import decided
+        from assets.training.window import DECISION_TAG, decided
 
         registered = make(
             domain,
@@ -72,7 +72,7 @@ def _model_asset(domain: Domain, manifest: Manifest, model: ModelDeclaration) ->
             registry.settings(),
             clock.now(),
             context.log.info,
-            decided(model, registry.settings()),
+            decided(model, registry.settings(), context.run.tags.get(DECISION_TAG)),
         )
         facts = registered.facts
         plot = registry.plot(registered)

@@ -106,11 +106,15 @@ def review(place: Place, crash: str = "") -> str:
     done = place.materialize(f"reviews/{MODEL}", "--partition", APRIL, CLEARWAY_CRASH_AT=crash)
     assert done.returncode == (-signal.SIGKILL if crash else 0), done.stdout[-3000:] + done.stderr[-3000:]
     if crash:
-        # Nobody watches a run of the command line: until a person ends it, it counts as running and fills the queue.
-        with dg.DagsterInstance.from_config(str(place.home / "dagster")) as instance:
-            for run in instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
-                instance.report_run_failed(run)
+        end_runs(place)
     return done.stdout + done.stderr
+
+
+def end_runs(place: Place) -> None:
+    """Nobody watches a run of the command line: until a person ends it, it counts as running and fills the queue."""
+    with dg.DagsterInstance.from_config(str(place.home / "dagster")) as instance:
+        for run in instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+            instance.report_run_failed(run)
 
 
 def test_a_review_that_is_killed_decides_once(place: Place) -> None:
@@ -174,6 +178,17 @@ def test_a_training_that_fails_halfway_leaves_no_version_and_the_champion_answer
     assert len(versions(MODEL, settings)) == 1
     assert [r.version for r in list_rollouts(MODEL, settings)] == ["1"]
     assert ask(place, "2021-05-01T10:00:00Z")["version"] == "1"
+
+
+def test_a_training_that_is_killed_behind_its_registration_leaves_a_version_that_nobody_gets(place: Place) -> None:
+    """The run of the next test finds it, names it challenger, and releases it."""
+    settings = settings_of(place)
+    wanted = f"training_sets/{MODEL},models/{MODEL},releases/{MODEL}"
+    done = place.materialize(wanted, CLEARWAY_CRASH_AT="version.registered")
+    assert done.returncode == -signal.SIGKILL, done.stdout[-3000:] + done.stderr[-3000:]
+    end_runs(place)
+    assert {v.version: v.aliases for v in versions(MODEL, settings)}["2"] == ()
+    assert [r.version for r in list_rollouts(MODEL, settings)] == ["1"]
 
 
 def _until(what: str, check: Callable[[], Any], seconds: float) -> Any:

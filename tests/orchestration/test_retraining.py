@@ -17,8 +17,10 @@ from assets.ingestion.resources import LandingResource
 from assets.monitoring.alerts import Alert, WebhookSink
 from assets.monitoring.record import Record, Records
 from assets.monitoring.watch import alert_of, alerts, tell
-from orchestration.retraining import alerts_sensor, due, retraining_sensor
+from assets.training.window import decided
+from orchestration.retraining import alerts_sensor, due, overdue, retraining_sensor
 from orchestration.sensors import failure_sensor, feeds_sensor
+from serving.errors import ClearwayError
 from serving.settings import Settings, get_settings
 
 MODEL = "arrival_delay"
@@ -43,6 +45,43 @@ def test_the_newest_period_is_due_when_it_is_over_long_enough() -> None:
     assert due(domain, model, end + wait - timedelta(seconds=1)) == date(2013, 5, 1)
     assert due(domain, model, datetime(2026, 1, 1, tzinfo=UTC)) == date(2013, 12, 1)
     assert due(domain, model, domain.bounds(date(2013, 1, 1))[0]) is None
+
+
+def test_a_period_whose_files_do_not_come_is_reviewed_all_the_same() -> None:
+    domain = current_domain()
+    model = domain.models[MODEL]
+    end = domain.bounds(date(2013, 6, 1))[1]
+    late = max(s.due_days for s in domain.sources.values() if s.partitioned)
+    last = end + timedelta(days=model.retraining.wait_days + late)
+    assert not overdue(domain, model, date(2013, 6, 1), last - timedelta(seconds=1))
+    assert overdue(domain, model, date(2013, 6, 1), last)
+
+
+def test_an_alert_that_could_not_be_kept_is_kept_by_the_sensor(settings: Settings) -> None:
+    Records(settings.reviews, MODEL).write(Record(**{**vars(RECORD), "action": "alert", "why": "no label has come"}))
+    sensor = alerts_sensor(current_domain())
+    with dg.DagsterInstance.ephemeral() as instance:
+        for _ in range(2):
+            sensor.evaluate_tick(dg.build_sensor_context(instance=instance))
+    (kept,) = alerts(current_domain(), settings, lambda _: None).kept()
+    assert kept.id == f"review-{RECORD.id}"
+    assert "no label has come" in kept.text
+
+
+def test_a_run_makes_the_version_of_the_decision_that_it_carries(settings: Settings) -> None:
+    model = current_domain().models[MODEL]
+    records = Records(settings.reviews, MODEL)
+    records.write(RECORD)
+    newer = Record(**{**vars(RECORD), "period": "2013-07-01", "cut": "2013-07-18T04:00:00+00:00"})
+    records.write(newer)
+    mine, newest = decided(model, settings, RECORD.id), decided(model, settings)
+    assert mine is not None
+    assert newest is not None
+    assert (mine.decision, mine.period, mine.as_of.isoformat()) == (RECORD.id, date(2013, 6, 1), RECORD.at)
+    assert newest.decision == newer.id
+    assert records.retraining(before=date(2013, 7, 1)) == RECORD
+    with pytest.raises(ClearwayError, match="no record of the review arrival_delay-2013-01-1"):
+        decided(model, settings, "arrival_delay-2013-01-1")
 
 
 def test_a_decision_asks_for_one_run_by_its_key(settings: Settings) -> None:
@@ -106,7 +145,14 @@ def test_operations_that_tell_faster_than_runs_begin_do_not_fill_the_queue(setti
         assert waiting.job_name == "feeds"
         assert look().skip_message == "a run that will take it waits to start"
         instance.report_run_canceled(waiting)
-        assert len(look().run_requests or []) == 1
+        # The same name again is another file: each run has a key of its own.
+        cursor, keys = None, set()
+        for _ in range(4):
+            context = dg.build_sensor_context(instance=instance, resources=resources, cursor=cursor)
+            (request,) = sensor.evaluate_tick(context).run_requests or []
+            keys.add(request.run_key)
+            cursor = context.cursor
+        assert len(keys) == 4
 
 
 @dg.job(name="feeds")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from assets.training.tabular.gates import Verdict
 from assets.training.tabular.scores import Score
+from serving.faults import boundary
 from serving.models.model import TabularModel
 from serving.models.spec import ModelSpec
 from serving.settings import PROJECT, Settings
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 KEY_TAG = "clearway.key"
+DECISION = "clearway.decision."  # and a decision's id: a tag of the versions that answer it
 CHALLENGER = "challenger"
 
 
@@ -162,9 +164,19 @@ def register(
                 "clearway.facts": json.dumps(facts, default=str),
             },
         )
-    if passed:
-        mlflow_client.set_registered_model_alias(model, CHALLENGER, version.version)
-    return Registered(model, str(version.version), run.info.run_id, passed, facts, True)
+    boundary("version.registered")
+    made = Registered(model, str(version.version), run.info.run_id, passed, facts, True)
+    confirm(settings, made, facts.get("decision"))
+    return made
+
+
+def confirm(settings: Settings, version: Registered, decision: str | None) -> None:
+    """Say of a registered version that it is the challenger, if it passed, and which decision it answers."""
+    mlflow_client = client(settings)
+    if decision:
+        mlflow_client.set_model_version_tag(version.model, version.version, DECISION + decision, "made")
+    if version.passed:
+        mlflow_client.set_registered_model_alias(version.model, CHALLENGER, version.version)
 
 
 def _quiet() -> None:

@@ -16,7 +16,7 @@ from assets.features.sets import Window, build_both, offline_store
 from assets.features.training_set import historical_features
 from assets.plots import version_plots
 from assets.training.spec import ModelDeclaration
-from assets.training.tabular.register import Registered, client, find, register
+from assets.training.tabular.register import Registered, client, confirm, find, register
 from assets.training.tabular.scores import Array
 from assets.training.tabular.train import train, with_parameters
 from assets.warehouse.ledger import source_snapshots
@@ -65,6 +65,8 @@ def make(
     known = find(client(settings), model.name, key)
     if known is not None:
         progress(f"{model.name}: version {known.version} was made from the same inputs")
+        # Whoever made it may have been killed before it said so, or have made it for another decision.
+        confirm(settings, known, window.decision if window else None)
         return known
     threads = os.cpu_count() or 1
     learned_until, judged_until = (following(window.period),) * 2 if window else (model.train.end, model.evaluate.end)

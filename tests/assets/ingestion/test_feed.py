@@ -102,19 +102,55 @@ def test_a_file_of_events_is_read_as_what_is_pushed(fed: World) -> None:
     folder.mkdir(parents=True)
     lines = [json.dumps({k: v for k, v in told(1, 5.0).items() if k != "received_at"}), "{", "",
              json.dumps({"known_at": "2020-01-02T00:00:00", "record": {"site": "a"}}),
-             json.dumps({"known_at": "2020-01-02T00:00:00Z", "record": {"at": "2031-01-01T00:00:00Z"}})]  # fmt: skip
+             json.dumps({"known_at": "2020-01-01T00:00:00Z", "record": {"at": "2031-01-01T00:00:00Z"}}),
+             json.dumps({**told(2, 1.0), "received_at": "2020-01-02T00:00:00"})]  # fmt: skip
     (folder / "lost.jsonl").write_text("\n".join(lines))
     done = publish(fed, datetime(2020, 1, 1, 0, 30, tzinfo=UTC))
-    assert (done.events, done.refused) == (4, 3)
+    assert (done.events, done.refused) == (5, 4)
     assert values(fed) == [(1, 5.0, None)]
     kept = fed.lakehouse.read(table_of("readings"))
     assert kept is not None
     refused = [r for r in kept.column("refused").to_pylist() if r]
-    assert len(refused) == 3
+    assert len(refused) == 4
     assert any("line 2" in r for r in refused)
     assert any("known_at needs an offset" in r for r in refused)
     assert any("lies in no period" in r for r in refused)
+    # When a file's events came is not the file's to say; one of tomorrow is none.
+    assert any("lies after it was received" in r for r in refused)
     assert [p.name.split(".")[-1] for p in folder.iterdir()] == ["published"]
+
+
+@pytest.mark.integration
+def test_a_copy_that_comes_hours_later_changes_nothing_of_when_it_was_known(fed: World) -> None:
+    first = told(1, 5.0)
+    push(fed, [first])
+    publish(fed)
+    push(fed, [{**first, "received_at": "2020-01-01T09:00:00+00:00"}, told(2, 1.0)])
+    publish(fed)
+    push(fed, [told(3, 2.0)])
+    publish(fed)
+    assert values(fed) == [(1, 5.0, None), (2, 1.0, None), (3, 2.0, None)]
+
+
+@pytest.mark.integration
+def test_whole_numbers_and_texts_come_as_they_were_told(fed: World) -> None:
+    big = 2**53 + 1
+    push(fed, [told(1, 1.0, count=big), told(2, 1.0, count=None), told(3, 1.0, count=7), told(4, 1.0, site=5)])
+    publish(fed)
+    rows = sorted(fed.rows(JANUARY), key=lambda r: r["at"])
+    assert [r["count"] for r in rows] == [big, None, 7, 1]
+    assert [r["site"] for r in rows] == ["a", "a", "a", "5"]
+
+
+@pytest.mark.integration
+def test_a_rule_that_rejects_a_file_puts_a_row_of_the_feed_aside(tmp_path: Path) -> None:
+    rules = [{**r, "action": "reject"} if r["name"] == "count_positive" else r for r in READINGS["rules"]]
+    world = World(tmp_path, {**FED, "rules": rules})
+    world.drop(b"site,limit\na,10\n", None, "sites.csv", "sites")
+    world.ingest(None, "sites")
+    push(world, [told(1, 5.0, count=-1), told(2, 6.0)])
+    assert publish(world).periods[0].quarantined == 1
+    assert values(world) == [(2, 6.0, None)]
 
 
 @pytest.mark.integration

@@ -153,3 +153,23 @@ def test_slack_s_shape_and_what_is_declared_wrongly(tmp_path: Path, hook: Hook) 
         SINKS.validate_python([{"kind": "smtp", "host": "x", "sender": "a@x", "recipients": []}])
     with pytest.raises(ValidationError, match="carrier_pigeon"):
         SINKS.validate_python([{"kind": "carrier_pigeon"}])
+
+
+def test_an_alert_that_a_sink_refuses_and_a_sink_that_breaks_keep_no_other_alert(
+    tmp_path: Path, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_BROKEN_HOOK", "http://[no address")
+    said: list[str] = []
+    broken = WebhookSink(kind="webhook", url_variable="TEST_BROKEN_HOOK")
+    alerts = Alerts(tmp_path, (broken, HOOK, LogSink()), said.append)
+    for alert in (FIRST, SECOND):
+        alerts.keep(alert)
+    hook.status = 413
+    problems = [(d.alert, d.sink.split()[-1], d.problem) for d in alerts.deliver() if d.problem]
+    assert [p[:2] for p in problems] == [
+        (FIRST.id, "TEST_BROKEN_HOOK"), (FIRST.id, "TEST_ALERT_HOOK"), (SECOND.id, "TEST_ALERT_HOOK")
+    ]  # fmt: skip
+    assert len(said) == 2
+    hook.status = 204
+    alerts.deliver()
+    assert [ident for ident, _ in hook.got] == [FIRST.id, SECOND.id]

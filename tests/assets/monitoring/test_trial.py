@@ -65,6 +65,6 @@ def test_the_picture_shows_releases_with_and_without_what_they_brought() -> None
                    brought=asdict(Brought("2", "1", -0.01, -0.03, 0.01, 900)))  # fmt: skip
     done = ("passed", "completed")
     plain = drawn([Chapter(first, "1", *done), Chapter(second, "2", *done), Chapter(third)])
-    told = drawn([Chapter(first, "1", *done), Chapter(second, "2", *done, third), Chapter(third)])
+    told = drawn([Chapter(first, "1", *done), Chapter(second, "2", *done, followed=third), Chapter(third)])
     assert plain.startswith(b"\x89PNG")
     assert plain != told

@@ -40,7 +40,8 @@ judged as (
         labels.label_known_at
     from events
     left join labels
-        on labels.carrier = events.carrier
+        on events.model = 'arrival_delay'  -- another model's label is another mart's
+        and labels.carrier = events.carrier
         and labels.flight = events.flight
         and labels.origin = events.origin
         and labels.dest = events.dest
