@@ -6,6 +6,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition as AssetJob
 
 from assets.domains import Domain
+from assets.features.pushed import PUSHED
 from assets.ingestion.assets import source_key
 from assets.ingestion.freshness import FRESH
 from assets.partitions import periods
@@ -18,10 +19,12 @@ def _fresh(domain: Domain) -> list[dg.AssetCheckKey]:
 def jobs(domain: Domain) -> list[AssetJob]:
     """``lifecycle`` is the whole path; ``ingest`` and ``train`` are its first and last parts."""
     by_group = dg.AssetSelection.groups
+    # By its prefix, since a domain without a feed has none.
+    told = dg.AssetSelection.key_prefixes(list(PUSHED.path))
     return [
         dg.define_asset_job(
             "lifecycle",
-            selection=dg.AssetSelection.all() - by_group("monitoring", "retraining"),
+            selection=dg.AssetSelection.all() - by_group("monitoring", "retraining") - told,
             partitions_def=periods(domain),
             description="From the dropped files of the chosen months to a released, served version, as one run.",
         ),
@@ -38,13 +41,14 @@ def jobs(domain: Domain) -> list[AssetJob]:
         ),
         dg.define_asset_job(
             "feeds",
-            selection=dg.AssetSelection.key_prefixes("feeds"),
-            description="Publish what operations told since the last time.",
+            selection=dg.AssetSelection.key_prefixes("feeds") | told,
+            description="Publish what operations told since the last time, and push the features of it online.",
         ),
         dg.define_asset_job(
             "settle",
             selection=by_group("ingestion", "warehouse", "metrics", "features")
-            - dg.AssetSelection.key_prefixes("training_sets"),
+            - dg.AssetSelection.key_prefixes("training_sets")
+            - told,
             partitions_def=periods(domain),
             description="From the dropped files of the chosen months to features, without a training.",
         ),

@@ -211,6 +211,7 @@ def _home(base: Settings) -> Settings:
     os.environ["CLEARWAY_HOME"] = str(home)
     os.environ["CLEARWAY_CLOCK"] = str(home / "clock")
     os.environ["CLEARWAY_PACE"] = "0.1"
+    os.environ["CLEARWAY_PUSH_TOLD"] = "false"
     taken: list[int] = []
     for name in PORTS:
         taken.append(free_port(taken=taken))

@@ -9,6 +9,7 @@ import dagster as dg
 from assets.declared import fingerprint
 from assets.delivery.assets import DECISION_TAG
 from assets.domains import Domain, current_domain
+from assets.features.pushed import PUSHED
 from assets.ingestion.assets import feed_key, source_key
 from assets.ingestion.feed import FILES
 from assets.ingestion.lakehouse import Entry, Lakehouse
@@ -93,7 +94,8 @@ def feeds_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
             return
         # A chain: the same names may come again, as a file that is dropped every day does.
         key = fingerprint([context.cursor, names])
-        yield dg.RunRequest(run_key=key, asset_selection=[feed_key(name) for name, paths in waiting.items() if paths])
+        feeds = [feed_key(name) for name, paths in waiting.items() if paths]
+        yield dg.RunRequest(run_key=key, asset_selection=[*feeds, PUSHED] if get_settings().push_told else feeds)
         context.update_cursor(key)
 
     return told

@@ -49,6 +49,8 @@ class Settings(BaseSettings):
 
     # Sensors look as often as they declare, times this; the replay's look more often.
     pace: float = 1.0
+    # Whether a run of the feed pushes features online; the replay does it itself, hour by hour.
+    push_told: bool = True
 
     host: str = "127.0.0.1"
     gateway_port: int = 8480

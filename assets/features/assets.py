@@ -9,6 +9,7 @@ from assets.automation import follow_upstream
 from assets.declared import fingerprint
 from assets.domains import Domain
 from assets.features.offline import export, feature_marts
+from assets.features.pushed import pushed_asset
 from assets.features.resources import FeaturesResource
 from assets.features.store import repo_fingerprint
 from assets.metadata import table
@@ -35,6 +36,7 @@ def definitions(domain: Domain) -> dg.Definitions:
             *(_table_asset(domain, manifest, mart) for mart in marts),
             *(_training_set_asset(domain, manifest, model, marts) for model in domain.models.values()),
             *([_online_asset(domain, manifest, marts)] if marts else []),
+            *([pushed_asset(domain, manifest)] if marts and any(s.feed for s in domain.sources.values()) else []),
         ]
     )
 
