@@ -7,13 +7,15 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from assets.domains import Domain
 from assets.features.pushed import PUSHED
-from assets.ingestion.assets import source_key
-from assets.ingestion.freshness import FRESH
+from assets.ingestion.assets import feed_key, source_key
+from assets.ingestion.freshness import FRESH, TELLS
 from assets.partitions import periods
 
 
 def _fresh(domain: Domain) -> list[dg.AssetCheckKey]:
-    return [dg.AssetCheckKey(source_key(s.name), FRESH) for s in domain.sources.values() if s.partitioned]
+    sources = domain.sources.values()
+    files = [dg.AssetCheckKey(source_key(s.name), FRESH) for s in sources if s.partitioned]
+    return files + [dg.AssetCheckKey(feed_key(s.name), TELLS) for s in sources if s.feed]
 
 
 def jobs(domain: Domain) -> list[AssetJob]:
@@ -66,7 +68,7 @@ def jobs(domain: Domain) -> list[AssetJob]:
         dg.define_asset_job(
             "freshness",
             selection=dg.AssetSelection.checks(*_fresh(domain)),
-            description="See whether every period that was due is there.",
+            description="See whether every period that was due is there, and whether operations still tell.",
         ),
         dg.define_asset_job(
             "story",

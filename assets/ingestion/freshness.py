@@ -7,12 +7,13 @@ import dagster as dg
 
 from assets.domains import Domain
 from assets.ingestion.feed import is_open
+from assets.ingestion.feed_rows import table_of
 from assets.ingestion.publish import raw
 from assets.ingestion.resources import LakehouseResource
 from assets.ingestion.spec import Source
 from serving import clock
 
-FRESH = "fresh"
+FRESH, TELLS = "fresh", "tells"
 
 
 def missing(domain: Domain, source: Source, published: set[date | None], now: datetime) -> list[date]:
@@ -23,6 +24,20 @@ def missing(domain: Domain, source: Source, published: set[date | None], now: da
     """
     grace = timedelta(days=source.due_days)
     return [p for p in domain.periods if domain.bounds(p)[1] + grace <= now and p not in published]
+
+
+def _feed(source: Source) -> dg.AssetKey:
+    return dg.AssetKey(["feeds", source.name])
+
+
+def silent_since(newest: datetime | None, now: datetime, minutes: float) -> datetime | None:
+    """When a feed that has told before fell silent, None while it tells or before it ever did.
+
+    Args:
+        newest: when its newest event was received.
+        minutes: of silence that are usual.
+    """
+    return newest if newest is not None and now - newest > timedelta(minutes=minutes) else None
 
 
 def checks(domain: Domain) -> dg.AssetChecksDefinition | None:
@@ -40,6 +55,15 @@ def checks(domain: Domain) -> dg.AssetChecksDefinition | None:
                 description=f"Every period's rows are there {s.due_days:g} days after it ended.",
             )
             for s in sources
+        ]
+        + [
+            dg.AssetCheckSpec(
+                TELLS,
+                asset=_feed(s),
+                description=f"Operations have told something in the last {s.feed.silent_minutes:g} minutes, or never.",
+            )
+            for s in domain.sources.values()
+            if s.feed
         ],
         can_subset=True,
     )
@@ -48,6 +72,19 @@ def checks(domain: Domain) -> dg.AssetChecksDefinition | None:
     ) -> Iterator[dg.AssetCheckResult]:
         now = clock.now()
         wanted = {key.asset_key for key in context.selected_asset_check_keys}
+        for source in (s for s in domain.sources.values() if s.feed and _feed(s) in wanted):
+            assert source.feed is not None
+            events = lakehouse.open().read(table_of(source.name), columns=("received_at",))
+            received = events.column("received_at").to_pylist() if events is not None else []
+            heard = max((at for at in received if at is not None), default=None)
+            since = silent_since(heard, now, source.feed.silent_minutes)
+            yield dg.AssetCheckResult(
+                passed=since is None,
+                asset_key=_feed(source),
+                check_name=TELLS,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={"newest": str(heard or "nothing yet"), "at": now.isoformat()},
+            )
         for source in (s for s in sources if dg.AssetKey(["raw", s.name]) in wanted):
             ledger = lakehouse.open().ledger(raw(source.name))
             settled = {period for period, entry in ledger.items() if not is_open(entry.report)}

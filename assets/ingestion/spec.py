@@ -132,6 +132,7 @@ class Feed(Declared):
     late_minutes: float = Field(
         default=60, gt=0, description="an event that arrives so long after it was known counts as known when it comes"
     )
+    silent_minutes: float = Field(default=1440, gt=0, description="of silence, after which the check `tells` warns")
 
 
 class Source(Declared):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from assets.ingestion.freshness import missing
+from assets.ingestion.freshness import missing, silent_since
 from tests.assets.ingestion.world import FEBRUARY, JANUARY, World
 
 
@@ -23,3 +23,10 @@ from tests.assets.ingestion.world import FEBRUARY, JANUARY, World
 )
 def test_by_period(world: World, now: datetime, published: set[date | None], late: list[date]) -> None:
     assert missing(world.domain, world.domain.sources["readings"], published, now) == late
+
+
+def test_a_feed_that_stalls_is_silent_since_it_told_last_and_one_that_never_told_is_not() -> None:
+    last = datetime(2020, 1, 5, 12, tzinfo=UTC)
+    assert silent_since(None, last, 60) is None
+    assert silent_since(last, last + timedelta(minutes=60), 60) is None
+    assert silent_since(last, last + timedelta(minutes=61), 60) == last
