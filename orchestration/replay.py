@@ -142,8 +142,26 @@ class Replay:
         """Drop the month's files and wait until the daemon has built, reviewed and acted on it."""
         self.set(self.domain.bounds(period)[1] + self._wait)
         time.sleep(self.settings.segment_seconds + 1)  # what was answered and told is in closed segments by then
+        self.until_told()
         self.world.drop(period)
         self.wait_for(period)
+
+    def until_told(self) -> None:
+        """Wait until what operations told is published: what comes after the file of its month changes nothing."""
+        import dagster as dg
+
+        from serving.events.reader import closed_segments
+
+        sources = [s.name for s in self.domain.sources.values() if s.feed]
+        done = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+        going = [status for status in dg.DagsterRunStatus if status not in done]
+        deadline = time.monotonic() + PATIENCE_S
+        with dg.DagsterInstance.get() as instance:
+            while time.monotonic() < deadline:
+                waiting = any(closed_segments(self.settings.feeds / name) for name in sources)
+                if not waiting and not instance.get_runs_count(dg.RunsFilter(job_name="feeds", statuses=going)):
+                    return
+                time.sleep(1)
 
     def wait_for(self, period: date) -> None:
         from assets.monitoring.history import history
