@@ -8,11 +8,12 @@ import dagster as dg
 
 from assets.automation import follow_upstream
 from assets.domains import Domain, following
-from assets.metadata import picture, short, table
+from assets.metadata import picture, short, shown, table
 from assets.partitions import partitioned, run_periods
 from assets.warehouse.anomalies import WEEKS, unusual
 from assets.warehouse.manifest import Manifest
 from assets.warehouse.resources import WarehouseResource
+from serving import clock
 from serving.semantics.catalogue import Metric, load_catalogue
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def _usual(engine: "MetricEngine", metric: Metric, months: list[date]) -> dg.Ass
         MetricQuery(metrics=(metric.name,), grain="day", since=since - timedelta(weeks=WEEKS), until=until)
     ).rows
     values = {date.fromisoformat(str(day)[:10]): float(value) for day, value in rows if value is not None}
-    found = unusual(values, since, until)
+    found = unusual(values, since, min(until, clock.now().date()))
     worst = sorted(found, key=lambda u: -abs(u.deviations))[:10]
     return dg.AssetCheckResult(
         passed=not found,
@@ -124,7 +125,7 @@ def _usual(engine: "MetricEngine", metric: Metric, months: list[date]) -> dg.Ass
         metadata={
             "days": len([d for d in values if since <= d < until]),
             "unusual": len(found),
-            **({"worst": table([{k: short(v) for k, v in vars(u).items()} for u in worst])} if worst else {}),
+            **({"worst": table([shown(vars(u)) for u in worst])} if worst else {}),
         },
     )
 

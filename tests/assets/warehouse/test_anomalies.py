@@ -38,3 +38,13 @@ def test_too_few_weeks_say_nothing_and_a_constant_is_allowed_to_move_a_little() 
     last = START + timedelta(days=89)
     assert unusual({**still, last: 51.0}, START, START + timedelta(days=90)) == []
     assert [u.day for u in unusual({**still, last: 70.0}, START, START + timedelta(days=90))] == [last]
+
+
+def test_a_day_on_which_nothing_came_is_unusual_unless_such_days_are_usual() -> None:
+    values = days(120)
+    silent = START + timedelta(days=100)
+    del values[silent]
+    (found,) = unusual(values, START, START + timedelta(days=120))
+    assert (found.day, found.value, found.deviations) == (silent, None, -float("inf"))
+    closed = {day: value for day, value in days(120).items() if day.weekday() != 6}
+    assert unusual(closed, START, START + timedelta(days=120)) == []
