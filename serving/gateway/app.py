@@ -111,6 +111,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         gateway.forwarder.observations = ObservationWriter(gateway.settings)
         threading.Thread(target=gateway.preload, name="preload", daemon=True).start()
+        await run_in_threadpool(told.recover)
         yield
         await llm.close()
         await gateway.forwarder.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +23,8 @@ from serving.models.body import MAX_BODY, BodyTooLarge, read_body
 
 if TYPE_CHECKING:
     from serving.gateway.app import Gateway
+
+log = logging.getLogger(__name__)
 
 SCOPE = "feed"
 EXPECTED = '{"known_at": "2013-04-01T12:00:00Z", "record": {"column": value, ...}}'
@@ -87,11 +91,20 @@ def _has_feed(declaration: Path, changed: int) -> bool:
 
 
 class Feeds:
-    """Writers of segments, one a source, opened at its first event."""
+    """Writers of segments, one a source, opened at its first event, or before it to close what a dead gateway left."""
 
     def __init__(self, sources: Path, folder: Path, segment_seconds: float = 30.0) -> None:
         self._sources, self._folder, self._age = sources, folder, segment_seconds
         self._writers: dict[str, EventWriter] = {}
+        self._opening = threading.Lock()
+
+    def recover(self) -> None:
+        """Close what a gateway that was killed left open, so that it is published though nothing more is told."""
+        for left in sorted(self._folder.glob("*/gateway")):
+            try:
+                self._writer(left.parent.name)
+            except EventsUnavailable as error:  # the next event of the source says so to who tells it
+                log.warning("%s", error)
 
     def sources(self) -> list[str]:
         """Names of the declared sources that have a feed; of others events would be kept and never published."""
@@ -103,15 +116,21 @@ class Feeds:
         Raises:
             EventsUnavailable: they cannot be recorded.
         """
-        try:
-            writer = self._writers.get(source) or self._writers.setdefault(
-                source, EventWriter(self._folder / source / "gateway", rotate_seconds=self._age)
-            )
-        except OSError as error:
-            raise EventsUnavailable(
-                f"events of {source} cannot be recorded in {self._folder}: {error}", todo="free disk space; send again."
-            ) from error
-        writer.append(events)
+        self._writer(source).append(events)
+
+    def _writer(self, source: str) -> EventWriter:
+        with self._opening:
+            found = self._writers.get(source)
+            if found is None:
+                try:
+                    found = EventWriter(self._folder / source / "gateway", rotate_seconds=self._age)
+                except OSError as error:
+                    raise EventsUnavailable(
+                        f"events of {source} cannot be recorded in {self._folder}: {error}",
+                        todo="free disk space; send again.",
+                    ) from error
+                self._writers[source] = found
+            return found
 
     def close(self) -> None:
         for writer in self._writers.values():

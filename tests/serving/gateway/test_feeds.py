@@ -88,3 +88,11 @@ def test_events_that_cannot_be_kept_are_not_taken(client: TestClient, settings: 
     (settings.feeds / "flights").write_text("a file where the folder should be")
     answer = client.post("/v1/feeds/flights", json=EVENT)
     assert (answer.status_code, answer.json()["error"]["reason"]) == (503, "not_recorded")
+
+
+def test_what_a_killed_gateway_left_open_is_closed_when_the_next_one_starts(settings: Settings) -> None:
+    left = settings.feeds / "flights" / "gateway" / "000001.open"
+    left.parent.mkdir(parents=True)
+    left.write_text('{"known_at": "2013-04-01T12:10:00Z", "record": {"flight": 1}}\n{"torn')
+    with TestClient(create_app(settings)):
+        assert [event["record"] for event in kept(settings)] == [{"flight": 1}]

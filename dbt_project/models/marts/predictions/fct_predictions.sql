@@ -14,7 +14,8 @@ with events as (
 ),
 
 labels as (
-    select * from {{ ref('examples_arrival_delay') }}
+    -- Of this model only: what another one predicts has its label in another mart.
+    select *, 'arrival_delay' as model from {{ ref('examples_arrival_delay') }}
     qualify row_number() over (partition by flight_id order by label_known_at desc) = 1
 ),
 
@@ -40,7 +41,7 @@ judged as (
         labels.label_known_at
     from events
     left join labels
-        on events.model = 'arrival_delay'  -- another model's label is another mart's
+        on labels.model = events.model
         and labels.carrier = events.carrier
         and labels.flight = events.flight
         and labels.origin = events.origin
