@@ -10,13 +10,13 @@ from typing import Any
 from assets.training.tabular.register import DECISION, client
 from serving.errors import ClearwayError
 from serving.faults import boundary
+from serving.models.registry import CHALLENGER
 from serving.rollout.plan import read_plan
 from serving.rollout.read import read_state, wait_for
 from serving.rollout.state import Rollout
 from serving.rollout.submit import submit
 from serving.settings import Settings
 
-CHALLENGER = "challenger"
 # Beyond the plan's own times: starting, draining, the registry.
 PATIENCE_S = 300.0
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from assets.monitoring.decision import Backtest
 from assets.monitoring.risk import Array, log_losses, measured
@@ -18,6 +19,12 @@ from assets.training.spec import ModelDeclaration
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def days_of(times: pd.Series) -> NDArray[np.int64]:
+    """Number of each instant's day, in UTC, shape (rows,)."""
+    microseconds = times.astype("datetime64[us, UTC]").astype("int64")
+    return np.asarray(microseconds // 86_400_000_000, dtype=np.int64)
 
 
 def half_period(
@@ -53,7 +60,5 @@ def half_period(
     truth = later["_label"].to_numpy(np.float64)
     mine = log_losses(np.asarray(champion(later), dtype=np.float64), truth)
     theirs = log_losses(candidate(later), truth)
-    microseconds = later["_time"].astype("datetime64[us, UTC]").astype("int64")
-    days = np.asarray(microseconds // 86_400_000_000, dtype=np.int64)
-    gain = measured(mine - theirs, days)
+    gain = measured(mine - theirs, days_of(later["_time"]))
     return Backtest(float(mine.mean()), float(theirs.mean()), gain.low, gain.high, len(later))

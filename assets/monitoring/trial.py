@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from assets.monitoring.backtest import half_period
+from assets.monitoring.backtest import days_of, half_period
 from assets.monitoring.decision import Backtest
 from assets.monitoring.risk import Array, log_losses, measured
 from assets.training.spec import ModelDeclaration
@@ -116,6 +116,5 @@ def brought(
         return None
     truth = rows["_label"].to_numpy(np.float64)
     lost = [log_losses(np.asarray(predict(rows), dtype=np.float64), truth) for _, predict in (old, new)]
-    microseconds = rows["_time"].astype("datetime64[us, UTC]").astype("int64")
-    found = measured(lost[0] - lost[1], np.asarray(microseconds // 86_400_000_000, dtype=np.int64))
+    found = measured(lost[0] - lost[1], days_of(rows["_time"]))
     return Brought(new[0], old[0], found.value, found.low, found.high, len(rows))

@@ -15,6 +15,7 @@ from assets.training.tabular.gates import Verdict
 from assets.training.tabular.scores import Score
 from serving.faults import boundary
 from serving.models.model import TabularModel
+from serving.models.registry import CHALLENGER
 from serving.models.spec import ModelSpec
 from serving.settings import PROJECT, Settings
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 KEY_TAG = "clearway.key"
 DECISION = "clearway.decision."  # and a decision's id: a tag of the versions that answer it
-CHALLENGER = "challenger"
 
 
 @dataclass(frozen=True)
