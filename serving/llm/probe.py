@@ -18,7 +18,6 @@ from serving.routing.router import ARM_HEADER
 from serving.settings import Settings
 
 REQUEST_SECONDS, TOTAL_SECONDS = 30.0, 120.0
-RUNNING, WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
 
 
 def readiness_problem(url: str, model: str, timeout_s: float = 10.0) -> str | None:
@@ -38,23 +37,6 @@ def readiness_problem(url: str, model: str, timeout_s: float = 10.0) -> str | No
     except (ValueError, KeyError, TypeError) as error:
         return f"the answer is no completion: {error}"
     return None if made > 0 else "a completion came back without a token"
-
-
-def running_requests(url: str, timeout_s: float = 2.0) -> int | None:
-    """Requests that the server is answering or has in its queue; None when it does not answer itself."""
-    try:
-        text = httpx.get(f"{url}/metrics", timeout=timeout_s).text
-    except httpx.HTTPError:
-        return None
-    values = [
-        line.rpartition(" ")[2] for line in text.splitlines() if line.startswith((f"{RUNNING}{{", f"{WAITING}{{"))
-    ]
-    return round(sum(map(float, values))) if values else None
-
-
-def drained(url: str) -> bool:
-    """Whether the server may be stopped without anybody's answer: it answers nobody, or is not there."""
-    return not running_requests(url)
 
 
 def problem_of(response: httpx.Response, model: str, arm: str) -> str | None:

@@ -55,25 +55,16 @@ class FakeLLM:
                     fake.abandoned.set()
 
             def do_GET(self) -> None:
-                known = {"/health": b"", "/metrics": fake.metrics()}
-                fake.whole(self, 200 if self.path in known else 404, known.get(self.path, b""))
+                fake.whole(self, 200 if self.path == "/health" else 404, b"")
 
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.running = 0
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.port = int(self.server.server_address[1])
         self.url = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def metrics(self) -> bytes:
-        return (
-            f'vllm:num_requests_running{{engine="0",model_name="{MODEL}"}} {float(self.running)}\n'
-            f'vllm:num_requests_waiting{{engine="0",model_name="{MODEL}"}} 0.0\n'
-            f'vllm:num_requests_waiting_by_reason{{engine="0",model_name="{MODEL}",reason="capacity"}} 7.0\n'
-        ).encode()
 
     def stop(self) -> None:
         self.release.set()

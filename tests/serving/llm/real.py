@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from serving.llm import paths, probe
@@ -34,6 +35,13 @@ class Server:
     process: subprocess.Popen[bytes]
     port: int
     url: str
+
+
+def running_requests(url: str) -> int:
+    """Requests that a server answers or has in its queue, as its own metrics say; httpx's error when it does not."""
+    text = httpx.get(f"{url}/metrics", timeout=30).text
+    names = ("vllm:num_requests_running{", "vllm:num_requests_waiting{")
+    return round(sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(names)))
 
 
 @contextmanager

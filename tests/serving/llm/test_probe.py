@@ -33,14 +33,6 @@ def test_ready_means_that_a_token_was_made(server: fake.FakeLLM) -> None:
     assert "ConnectError" in str(probe.readiness_problem(server.url, fake.MODEL))
 
 
-def test_drained_is_when_nobody_is_answered(server: fake.FakeLLM) -> None:
-    assert (probe.running_requests(server.url), probe.drained(server.url)) == (0, True)
-    server.running = 3
-    assert (probe.running_requests(server.url), probe.drained(server.url)) == (3, False)
-    server.stop()
-    assert (probe.running_requests(server.url), probe.drained(server.url)) == (None, True)
-
-
 @pytest.mark.integration
 def test_the_smoke_test_asks_the_arm_through_the_router(server: fake.FakeLLM, tmp_path: Path) -> None:
     settings = fake.home(tmp_path)

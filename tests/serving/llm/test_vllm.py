@@ -98,17 +98,16 @@ def test_the_smoke_test_passes(real: Real) -> None:
 def test_it_drains_and_stops_without_cutting_an_answer(real: Real) -> None:
     """The last of the module: the server is gone afterwards."""
     got: list[httpx.Response] = []
-    more = {"stream": True, "max_tokens": 150, "ignore_eos": True}
+    more = {"stream": True, "max_tokens": 400, "ignore_eos": True}
     caller = threading.Thread(target=lambda: got.append(real.chat("long-answer", **more)))
     caller.start()
-    fake.until("it is being answered", lambda: probe.running_requests(real.url) == 1)
-    assert not probe.drained(real.url)
+    fake.until("it is being answered", lambda: vllm.running_requests(real.url) == 1)
     children = psutil.Process(real.process.pid).children(recursive=True)
     # To the server alone: its workers die of the signal at once, and with them what is being answered.
     real.process.send_signal(signal.SIGTERM)
     caller.join(60)
     assert got[0].text.endswith("data: [DONE]\n\n")
+    assert got[0].text.count("data: {") > 200  # and it is the whole of it
     assert real.process.wait(60) == 0
-    assert probe.drained(real.url)
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not alive, alive

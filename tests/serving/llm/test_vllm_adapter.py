@@ -9,7 +9,6 @@ import httpx
 import psutil
 import pytest
 
-from serving.llm import probe
 from serving.llm.register import register
 from tests.serving.llm import adapter, fake, real
 
@@ -47,7 +46,7 @@ def test_the_server_has_the_adapter_as_declared(tuned: real.Server) -> None:
     listed = {m["id"]: m for m in httpx.get(f"{tuned.url}/v1/models").json()["data"]}
     assert set(listed) == {fake.MODEL, f"{fake.MODEL}-base"}
     assert listed[fake.MODEL]["parent"] == f"{fake.MODEL}-base"
-    assert probe.running_requests(tuned.url) == 0
+    assert real.running_requests(tuned.url) == 0
 
 
 def test_the_models_name_answers_with_the_adapter(tuned: real.Server) -> None:
