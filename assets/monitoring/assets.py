@@ -21,6 +21,8 @@ from assets.warehouse.predictions import EVENTS, GROUP
 from assets.warehouse.resources import WarehouseResource
 from serving.settings import get_settings
 
+REPORTED = "reported"
+
 
 def definitions(domain: Domain) -> dg.Definitions:
     manifest = load_manifest(domain.dbt_project, get_settings().dbt_target)
@@ -62,6 +64,11 @@ def _drift_asset(domain: Domain, manifest: Manifest, model: ModelDeclaration) ->
         tags={"stage": "monitoring"},
         pool="reports",
         metadata={"monitoring": model.monitoring.model_dump(mode="json")},
+        check_specs=[
+            dg.AssetCheckSpec(
+                REPORTED, asset=drift_key(model.name), description="Every month that was served has its report."
+            )
+        ],
     )
     def reports(
         context: dg.AssetExecutionContext,
@@ -80,7 +87,18 @@ def _drift_asset(domain: Domain, manifest: Manifest, model: ModelDeclaration) ->
             registry.settings(),
             context.log.info,
         )
-        return dg.MaterializeResult(metadata=described(done))
+        problems = [{"month": month, "problem": problem} for month, problem in sorted(done.problems.items())]
+        return dg.MaterializeResult(
+            metadata=described(done),
+            check_results=[
+                dg.AssetCheckResult(
+                    passed=not problems,
+                    check_name=REPORTED,
+                    severity=dg.AssetCheckSeverity.WARN,
+                    metadata={"without_report": table(problems)} if problems else {},
+                )
+            ],
+        )
 
     return reports
 
@@ -91,7 +109,9 @@ def described(done: Monitored) -> dict[str, Any]:
         return {"status": "no version was released yet, so nothing is compared", "months": 0}
     if not done.months:
         return {
-            "status": "no prediction of the stable version was published yet, so nothing is compared",
+            "status": "no report could be made; see its check"
+            if done.problems
+            else "no prediction of the stable version was published yet, so nothing is compared",
             "version": done.version,
             "months": 0,
         }

@@ -69,7 +69,7 @@ class Review:
         since_retraining: reviews since the last retraining, None before one.
         backtest: None when there are too few labels for one.
         alarmed: whether the risk alarm is raised.
-        drifted, features: features that a drift report flags, of so many.
+        drifted, features: features that a drift report flags, of so many; both 0 without a report.
         psi: largest population stability index of a feature.
     """
 
@@ -93,6 +93,9 @@ class Verdict:
     action: Action
     why: str
     numbers: dict[str, Any] = field(default_factory=dict)
+
+
+NO_REPORT = Verdict("alert", "the period has no drift report, so this policy cannot say")
 
 
 class Policy(Protocol):
@@ -185,6 +188,8 @@ class ManyDrifted(Declared):
     k: int = Field(ge=1)
 
     def decide(self, review: Review) -> Verdict:
+        if not review.features:
+            return NO_REPORT
         why = f"{review.drifted} of {review.features} features drifted, {self.k} trigger"
         return Verdict("retrain" if review.drifted >= self.k else "wait", why, {"drifted": review.drifted})
 
@@ -196,6 +201,8 @@ class LargestPSI(Declared):
     threshold: float = Field(default=0.2, gt=0)
 
     def decide(self, review: Review) -> Verdict:
+        if not review.features:
+            return NO_REPORT
         why = f"the largest PSI is {review.psi:.2f}, {self.threshold:g} triggers"
         return Verdict("retrain" if review.psi > self.threshold else "wait", why, {"psi": review.psi})
 

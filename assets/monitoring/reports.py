@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from assets.monitoring.drift import LABEL, Comparison, compare, without_values
 from assets.monitoring.served import current_frame, documents, kinds, labels, reference_frame, served
 from assets.training.spec import ModelDeclaration
 from assets.warehouse.manifest import Manifest
+from serving.errors import ClearwayError
 from serving.models.model import TabularModel
 from serving.models.registry import resolve
 from serving.rollout.read import read_state
@@ -50,10 +51,15 @@ class MonthReport:
 
 @dataclass(frozen=True)
 class Monitored:
-    """Reports of one version, by month; ``version`` is None before the first release."""
+    """Reports of one version, by month; ``version`` is None before the first release.
+
+    ``problems`` says of a month why it has no report. A report explains and decides nothing, so one that fails is told
+    and holds up no review.
+    """
 
     version: str | None
     months: tuple[MonthReport, ...] = ()
+    problems: dict[str, str] = field(default_factory=dict)
 
 
 class _Reference:
@@ -89,7 +95,7 @@ def monitor(
         training_sets: folder of :mod:`assets.features.training_set`.
 
     Raises:
-        ClearwayError: the version or what it was trained on cannot be read, or nothing of a month can be compared.
+        ClearwayError: the version or the events cannot be read.
     """
     state = read_state(model.name, settings)
     if not state.stable:
@@ -101,6 +107,7 @@ def monitor(
     known = labels(manifest, model, warehouse_file, version)
     folder = settings.reports / model.name / version
     found: dict[str, MonthReport] = {}
+    problems: dict[str, str] = {}
     due: dict[str, tuple[str, int, pd.DataFrame]] = {}
     for month, part in rows.groupby("month"):
         chosen = part if len(part) <= model.monitoring.sample else _draw(part, model)
@@ -118,11 +125,16 @@ def monitor(
         asked = documents(lakehouse, {ident for *_, chosen in due.values() for ident in chosen["event_id"]})
         for number, (month, (key, count, chosen)) in enumerate(due.items(), 1):
             progress(f"{model.name}, version {version}: {month}, report {number} of {len(due)}")
-            current = current_frame(reference.version.spec, chosen, asked, known)
-            facts, html = _report(model, reference, current, month, key, count)
-            found[month] = MonthReport(month, folder / f"{month}.html", facts, True)
-            _write(found[month], html)
-    return Monitored(version, tuple(found[month] for month in sorted(found)))
+            try:
+                current = current_frame(reference.version.spec, chosen, asked, known)
+                facts, html = _report(model, reference, current, month, key, count)
+                report = MonthReport(month, folder / f"{month}.html", facts, True)
+                _write(report, html)
+                found[month] = report
+            except Exception as error:  # Evidently and what it stands on raise their own
+                problems[month] = error.what if isinstance(error, ClearwayError) else f"{type(error).__name__}: {error}"
+                progress(f"{model.name}, version {version}: {month} has no report: {problems[month]}")
+    return Monitored(version, tuple(found[month] for month in sorted(found)), problems)
 
 
 def _draw(part: pd.DataFrame, model: ModelDeclaration) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from assets.monitoring.decision import Backtest
 from assets.monitoring.risk import Array, log_losses, measured
 from assets.training.spec import ModelDeclaration
 from serving.errors import ClearwayError
+from serving.models.registry import RegistryError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,6 +75,10 @@ def tried(
     Args:
         now: labels that become known later count for nothing.
         newest: id of the decision to retrain of the review before, None when it did not decide so.
+
+    Raises:
+        Exception: what may be over the next time, such as a registry that does not answer: the review is to be tried
+            again, for its record is the only one of its period.
     """
     from assets.features.sets import known_set
     from assets.training.tabular.version import facts_of, incumbent
@@ -87,10 +92,12 @@ def tried(
             stores.domain, stores.manifest, model, stores.warehouse_file, stores.features, period, now
         ).read()
         test = half_period(model, known, start, end, predict, facts["parameters"], threads, LEAST)
-    except Exception as error:  # the registry's client raises its own: a review that cannot test says why
-        what = error.what if isinstance(error, ClearwayError) else f"{type(error).__name__}: {error}"
-        progress(f"{model.name}: no backtest: {what}")
-        return Trial(problem=f"version {champion} could not be tested against newer data: {what.splitlines()[0]}")
+    except RegistryError:
+        raise
+    except ClearwayError as error:
+        progress(f"{model.name}: no backtest: {error.what}")
+        what = error.what.splitlines()[0]
+        return Trial(problem=f"version {champion} could not be tested against newer data: {what}")
     if newest is None or facts.get("decision") != newest or not facts.get("champion"):
         return Trial(test)
     previous = str(facts["champion"])

@@ -24,14 +24,19 @@ from assets.warehouse.manifest import Manifest
 from serving.errors import ClearwayError
 from serving.models.inputs import derive, join_keys
 from serving.models.model import TabularModel
-from serving.models.registry import resolve
+from serving.models.registry import RegistryError, resolve
 from serving.rollout.read import read_state
 from serving.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
 
+
 CODE_VERSION = "2"  # 2: a version records what its training saw of each input
+
+
+class VersionGone(ClearwayError):
+    """A version that is released and not in the registry any more."""
 
 
 def make(
@@ -124,17 +129,25 @@ def facts_of(model: str, version: str, settings: Settings) -> dict[str, Any]:
     """What was recorded of a version when it was registered: parameters, scores, gates, sets, decision.
 
     Raises:
-        ClearwayError: the registry has it no more, or cannot be asked.
+        VersionGone: the registry has it no more, or nothing is on its record.
+        RegistryError: the registry cannot be asked now.
     """
     try:
         tags = client(settings).get_model_version(model, version).tags
-        found: dict[str, Any] = json.loads(tags["clearway.facts"])
     except Exception as error:  # MLflow raises its own, by store and by transport
-        raise ClearwayError(
+        gone = getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST"
+        raise (VersionGone if gone else RegistryError)(
             f"model {model}: what is on record of version {version} cannot be read: {type(error).__name__}: {error}",
             untouched="the champion and every alias.",
-            todo="bring the version back, or release another.",
+            todo="bring the version back, or release another." if gone else "try again when the registry answers.",
         ) from error
+    if "clearway.facts" not in tags:
+        raise VersionGone(
+            f"model {model}: version {version} has no tag clearway.facts, which training writes.",
+            untouched="the champion and every alias.",
+            todo="bring the tag back, or release another version.",
+        )
+    found: dict[str, Any] = json.loads(tags["clearway.facts"])
     return found
 
 

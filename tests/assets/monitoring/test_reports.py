@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +25,6 @@ from assets.monitoring.reports import Monitored, monitor
 from assets.warehouse.manifest import Manifest, load_manifest, project_fingerprint
 from assets.warehouse.resources import WarehouseResource
 from orchestration.profiles import resources
-from serving.errors import ClearwayError
 from serving.models.inputs import derive
 from serving.models.model import TabularModel
 from serving.models.registry import cache_folder
@@ -58,7 +58,7 @@ class Home:
         done = monitor(
             self.domain, self.manifest, model, self.lakehouse, self.warehouse, folder, self.settings, told.append
         )
-        assert len(told) == sum(month.new for month in done.months)
+        assert len(told) == sum(month.new for month in done.months) + 2 * len(done.problems)
         return done
 
     def release(self, version: str) -> None:
@@ -166,21 +166,27 @@ def test_every_month_has_a_report_which_is_made_once(home: Home, monkeypatch: py
     smaller = home.monitor(sample=40, reference={"start": date(2013, 3, 1), "end": date(2013, 4, 1)})
     assert [m.new for m in smaller.months] == [True, True]
     assert {(m.facts["compared"], m.facts["reference_rows"]) for m in smaller.months} == {(40, 40)}
-    with pytest.raises(ClearwayError, match="no row of these months"):
-        home.monitor(reference={"start": date(2012, 3, 1), "end": date(2012, 4, 1)})
+    other = home.monitor(reference={"start": date(2012, 3, 1), "end": date(2012, 4, 1)})
+    assert sorted(other.problems) == ["2013-02", "2013-03"]
+    assert "no row of these months" in other.problems["2013-02"]
 
 
-def _dagster_shows(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def _materialized(home: Home, monkeypatch: pytest.MonkeyPatch) -> dg.ExecuteInProcessResult:
     for module in ("assets.monitoring.assets", "assets.training.resources"):
         monkeypatch.setattr(f"{module}.get_settings", lambda: home.settings)
     found = definitions(home.domain).assets
     assert found is not None
     given = {**resources(home.settings), "warehouse": WarehouseResource(folder=str(home.warehouse.parent))}
     drift = [a for a in found if isinstance(a, dg.AssetsDefinition) and drift_key(MODEL) in a.keys]
-    done = dg.materialize(drift, resources=given)
+    return dg.materialize(drift, resources=given)
+
+
+def _dagster_shows(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = _materialized(home, monkeypatch)
     (shown,) = done.asset_materializations_for_node(f"drift__{MODEL}")
     assert shown.metadata["status"].value == "0 of 2 reports made, the others were there"
     assert {"plot", "by_month", "newest_columns", "report_2013-02", "report_2013-03"} <= shown.metadata.keys()
+    assert all(check.passed for check in done.get_asset_check_evaluations())
 
 
 def _figures_are_those_of_the_mart(home: Home, done: Monitored) -> None:
@@ -196,12 +202,20 @@ def _figures_are_those_of_the_mart(home: Home, done: Monitored) -> None:
         assert np.average([m.facts["current"][name] for m in done.months], weights=weights) == pytest.approx(value)
 
 
-def test_a_training_set_that_is_gone_is_named(home: Home) -> None:
+def test_a_training_set_that_is_gone_is_named_and_holds_up_no_review(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home.release("1")
     home.publish(two_months)
     (home.settings.features / "training_sets" / MODEL / "set.parquet").unlink()
-    with pytest.raises(ClearwayError, match=r"training_set cannot be read: .*set\.parquet"):
-        home.monitor()
+    done = home.monitor()
+    assert done.months == ()
+    assert re.search(r"training_set cannot be read: .*set\.parquet", done.problems["2013-02"])
+    run = _materialized(home, monkeypatch)
+    assert run.success
+    (check,) = run.get_asset_check_evaluations()
+    assert (check.check_name, check.passed) == ("reported", False)
+    assert [row.data["month"] for row in check.metadata["without_report"].records] == ["2013-02", "2013-03"]
 
 
 def test_what_is_compared_is_no_part_of_a_version(home: Home) -> None:

@@ -19,6 +19,8 @@ from assets.monitoring.watch import alert_of
 from assets.training.spec import Retraining
 from assets.training.tabular.version import stable_version
 from serving.errors import ClearwayError, DeclarationError
+from serving.models.registry import RegistryError
+from serving.runtime.program import free_port
 from tests.assets.monitoring.test_reports import MODEL, Home, home  # noqa: F401
 from tests.dbt_project.fixtures import warehouse  # noqa: F401
 
@@ -48,6 +50,19 @@ def test_a_version_that_the_registry_has_no_more_is_for_a_person(home: Home) -> 
     assert record.risk["log_loss"]["measured"] is not None
     assert record.others["never"] == "wait"
     assert {alarm["name"] for alarm in record.alarms} == {"model", "origin=EWR", "origin=JFK", "origin=LGA"}
+
+
+def test_a_registry_that_does_not_answer_leaves_no_record(
+    home: Home,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home.release("1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    silent = home.settings.model_copy(update={"mlflow_tracking_uri": f"http://127.0.0.1:{free_port()}"})
+    with pytest.raises(RegistryError, match="try again when the registry answers"):
+        review(replace(stores_of(home), settings=silent), home.domain.models[MODEL], FEBRUARY, LATER, lambda _: None)
+    assert Records(home.settings.reviews, MODEL).all() == [], "it is reviewed when the registry is back"
+    assert decide(home).revision == 1
 
 
 def test_labels_that_are_not_known_yet_are_not_there(home: Home) -> None:  # noqa: F811
