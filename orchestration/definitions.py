@@ -12,6 +12,7 @@ import assets.training.assets as training
 import assets.warehouse.assets as warehouse
 from assets.domains import current_domain
 from assets.warehouse.manifest import load_manifest
+from orchestration import pools
 from orchestration.jobs import jobs
 from orchestration.profiles import executor, resources
 from orchestration.progress import progress_logger
@@ -24,6 +25,8 @@ from serving.settings import get_settings
 # Partitioned checks and single-run backfills are marked preview and beta; a test pins their behaviour.
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
+
+pools.mend()
 
 STAGES = (ingestion, warehouse, features, training, delivery, monitoring)
 
