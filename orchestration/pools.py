@@ -17,8 +17,8 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 def mend() -> None:
     """Mend both in this process; a second call changes nothing."""
     if not hasattr(SqlEventLogStorage.claim_concurrency_slot, "__wrapped__"):
-        SqlEventLogStorage.claim_concurrency_slot = _claiming(SqlEventLogStorage.claim_concurrency_slot)
-        InstanceConcurrencyContext.interval_to_next_pending_claim_check = _pause
+        SqlEventLogStorage.claim_concurrency_slot = _claiming(SqlEventLogStorage.claim_concurrency_slot)  # type: ignore[method-assign]
+        InstanceConcurrencyContext.interval_to_next_pending_claim_check = _pause  # type: ignore[method-assign]
 
 
 def _claiming(original: Any) -> Any:
