@@ -126,10 +126,11 @@ class Replay:
                 due = None
             self.set(hour)
             self.world.tell(hour)
-            self._pusher.push(hour)
-            for model in self.domain.models:
-                if requests := played.asked(model, hour):
-                    self.world.ask(model, requests)
+            asked = {model: requests for model in self.domain.models if (requests := played.asked(model, hour))}
+            if asked:  # what is known by then is pushed before somebody is answered by it
+                self._pusher.push(hour)
+            for model, requests in asked.items():
+                self.world.ask(model, requests)
 
     def review_due(self, period: date) -> tuple[date, datetime] | None:
         """The month before and when it is reviewed, if it was replayed."""
@@ -281,7 +282,8 @@ def replay(days: int | None) -> int:
         last = None if days is None else first + timedelta(days=days)
         for period in months(domain, days):
             played.month(period, last)
-            say(f"[dim]{period:%Y-%m} is over: {world.asked:,} predictions so far, {world.refused:,} refused[/]")
+            over = f"day {days}" if last is not None and last < domain.bounds(period)[1] else f"{period:%Y-%m}"
+            say(f"[dim]{over} is over: {world.asked:,} predictions so far, {world.refused:,} refused[/]")
         if last is None:
             played.settle(domain.periods[-1])
         from orchestration.definitions import defs

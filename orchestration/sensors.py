@@ -72,7 +72,7 @@ def feeds_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
     @dg.sensor(
         name="feeds",
         job=job,
-        minimum_interval_seconds=interval(30, least=10),  # a run takes seconds, however little it publishes
+        minimum_interval_seconds=interval(30, least=20),  # a run takes seconds, however little it publishes
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Publishes what operations told.",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from assets.features.online import current
 from assets.features.store import open_store
@@ -32,7 +32,9 @@ class Pusher:
         self._window: str | None = None
         self._store: FeatureStore | None = None
         self._pushed: dict[str, datetime] = {}
-        self._newest: dict[str, pd.Series] = {}  # by mart: of each entity the newest event_timestamp that was pushed
+        # By mart, of each entity the newest event_timestamp that was pushed; not a Series, which would be aligned anew
+        # at every push.
+        self._newest: dict[str, dict[Any, pd.Timestamp]] = {}
 
     def load(self, marts: Mapping[str, pd.DataFrame]) -> None:
         """Take the rows of a stretch of time; those of the stretch before stay, for a window that is switched to.
@@ -63,6 +65,8 @@ class Pusher:
         Raises:
             ClearwayError: no window is served, or it cannot be written.
         """
+        import pandas as pd
+
         since = self._open()
         count = 0
         for name, frame in self._rows.items():
@@ -70,9 +74,12 @@ class Pusher:
             first, last = known.searchsorted(since, "right"), known.searchsorted(now, "right")
             due, entity = frame.iloc[first:last], frame.columns[0]
             if name not in self._newest:
-                self._newest[name] = frame.iloc[:first].groupby(entity)["event_timestamp"].max()
+                self._newest[name] = frame.iloc[:first].groupby(entity)["event_timestamp"].max().to_dict()
+            if due.empty:
+                continue
             # A correction of a value that a newer one has replaced is for the offline features only.
-            due = due[~(due["event_timestamp"] < due[entity].map(self._newest[name]))]
+            held = [self._newest[name].get(key) for key in due[entity]]
+            due = due[~(due["event_timestamp"] < pd.to_datetime(pd.Series(held, due.index), utc=True))]
             if due.empty:
                 continue
             # Of several rows of an entity the newest value holds, and of its versions the one known last.
@@ -80,8 +87,7 @@ class Pusher:
                 entity, keep="last"
             )
             count += len(newest)
-            stamps = newest.set_index(entity)["event_timestamp"]
-            self._newest[name] = stamps.combine_first(self._newest[name])
+            self._newest[name].update(zip(newest[entity], newest["event_timestamp"], strict=True))
             self._write(name, newest.drop(columns="_known"))
         assert self._window is not None
         self._pushed[self._window] = now
