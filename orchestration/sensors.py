@@ -1,8 +1,10 @@
 """What starts runs by itself: a dropped file, changed upstream data; and what says that a run failed."""
 
 import json
+import time
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 
@@ -72,7 +74,7 @@ def feeds_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
     @dg.sensor(
         name="feeds",
         job=job,
-        minimum_interval_seconds=interval(30, least=20),  # a run takes seconds, however little it publishes
+        minimum_interval_seconds=interval(15, least=3),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Publishes what operations told.",
     )
@@ -92,6 +94,9 @@ def feeds_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
         if context.instance.get_runs_count(dg.RunsFilter(job_name=job.name, statuses=NOT_BEGUN)):
             yield dg.SkipReason("a run that will take it waits to start")
             return
+        if _flows([path for paths in waiting.values() for path in paths]) and _lately(context, job):
+            yield dg.SkipReason("more is coming, and a run was made just now")
+            return
         # A chain: the same names may come again, as a file that is dropped every day does.
         key = fingerprint([context.cursor, names])
         feeds = [feed_key(name) for name, paths in waiting.items() if paths]
@@ -99,6 +104,19 @@ def feeds_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
         context.update_cursor(key)
 
     return told
+
+
+def _flows(waiting: list[Path]) -> bool:
+    """Whether more is likely to come soon: the newest of what waits is hardly older than a segment."""
+    newest = max((path.stat().st_mtime for path in waiting if path.exists()), default=0.0)
+    return time.time() - newest < 1.5 * get_settings().segment_seconds
+
+
+def _lately(context: dg.SensorEvaluationContext, job: AssetJob) -> bool:
+    """Whether a run was made so lately that another has to wait: a run takes seconds, however little it publishes."""
+    every = timedelta(seconds=interval(60, least=20))
+    after = dg.RunsFilter(job_name=job.name, created_after=datetime.now(UTC) - every)
+    return bool(context.instance.get_runs_count(after))
 
 
 def run_key(lakehouse: Lakehouse, drops: list[Drop], contents: dict[str, str]) -> str:

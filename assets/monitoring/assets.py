@@ -1,5 +1,6 @@
 """Assets of a declared model's watch: its drift month by month, here; its reviews, in ``review_assets``."""
 
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -44,6 +45,13 @@ def _reviewed(manifest: Manifest, model: ModelDeclaration) -> list[dg.AssetKey]:
     return [drift_key(model.name), version_key(model.name), *([model_key(mart.name)] if mart else [])]
 
 
+def _reviewed_period(context: dg.AssetExecutionContext) -> date | None:
+    """The newest period that the run reviews; None when it reviews none."""
+    tags = context.run.tags
+    named = tags.get("dagster/asset_partition_range_end") or tags.get("dagster/partition")
+    return date.fromisoformat(named) if named else None
+
+
 def drift_key(model: str) -> dg.AssetKey:
     return dg.AssetKey(["drift", model])
 
@@ -86,6 +94,7 @@ def _drift_asset(domain: Domain, manifest: Manifest, model: ModelDeclaration) ->
             features.training_sets,
             registry.settings(),
             context.log.info,
+            _reviewed_period(context),
         )
         problems = [{"month": month, "problem": problem} for month, problem in sorted(done.problems.items())]
         return dg.MaterializeResult(

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,12 +88,14 @@ def monitor(
     training_sets: Path,
     settings: Settings,
     progress: Callable[[str], None],
+    until: date | None = None,
 ) -> Monitored:
     """Write the missing reports of the stable version below ``settings.reports``, and return all of them.
 
     Args:
         warehouse_file: holds the mart of predictions, for labels; it need not exist.
         training_sets: folder of :mod:`assets.features.training_set`.
+        until: the newest month that is wanted; what has just begun is not reported for a review of the one before.
 
     Raises:
         ClearwayError: the version or the events cannot be read.
@@ -118,7 +121,7 @@ def monitor(
         kept = _kept(page, key)
         if kept is not None:
             found[str(month)] = MonthReport(str(month), page, kept, False)
-        else:
+        elif until is None or str(month) <= f"{until:%Y-%m}":
             due[str(month)] = (key, len(part), chosen)
     if due:
         reference = _Reference(model, version, training_sets, settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -145,6 +147,8 @@ def test_operations_that_tell_faster_than_runs_begin_do_not_fill_the_queue(setti
         assert waiting.job_name == "feeds"
         assert look().skip_message == "a run that will take it waits to start"
         instance.report_run_canceled(waiting)
+        assert look().skip_message == "more is coming, and a run was made just now"
+        os.utime(file, (time.time() - 3600,) * 2)  # operations are silent now
         # The same name again is another file: each run has a key of its own.
         cursor, keys = None, set()
         for _ in range(4):
