@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assets.declared import fingerprint
+from assets.features.joined import joined
 from assets.training.spec import ModelDeclaration
 from assets.warehouse.ledger import reading
 from serving.errors import ClearwayError
@@ -101,7 +102,13 @@ def build(
     spec = model.serving_spec()
     entities = join_keys(spec, examples)
     entities["event_timestamp"] = prediction_times(spec, examples)
-    features = historical_features(store, model.feature_service, entities)
+    features = joined(
+        entities,
+        examples["_period"],
+        {**inputs, "service": model.feature_service},
+        folder / model.name,
+        lambda rows: historical_features(store, model.feature_service, rows),
+    )
     frame = examples.join(features)
     frame["_time"] = entities["event_timestamp"]
     facts = {

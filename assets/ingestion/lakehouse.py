@@ -181,10 +181,11 @@ class Lakehouse:
             time.sleep(attempt * random.uniform(0.02, 0.1))
             try:
                 table = self._ensure(name, rows, None)
-                if rows.num_rows or (
-                    self.load(name) is not None and table.scan(_equals(column, value), limit=1).count()
-                ):
+                # An overwrite costs several times an append, and is wanted only when a killed run left rows.
+                if table.scan(_equals(column, value), limit=1).count():
                     table.overwrite(rows, overwrite_filter=_equals(column, value))
+                elif rows.num_rows:
+                    table.append(rows)
                 return
             except CommitFailedException:
                 continue
