@@ -114,7 +114,7 @@ def _flows(waiting: list[Path]) -> bool:
 
 def _lately(context: dg.SensorEvaluationContext, job: AssetJob) -> bool:
     """Whether a run was made so lately that another has to wait: a run takes seconds, however little it publishes."""
-    every = timedelta(seconds=interval(60, least=20))
+    every = timedelta(seconds=interval(60, least=45))
     after = dg.RunsFilter(job_name=job.name, created_after=datetime.now(UTC) - every)
     return bool(context.instance.get_runs_count(after))
 

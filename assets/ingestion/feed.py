@@ -85,7 +85,8 @@ def publish_feed(
     segments = [*closed_segments(feeds / source.name), *files]
     counts: Counter[str] = Counter()
     touched: set[date] = set()
-    seen = _known_ids(lakehouse, source)
+    kept = _kept(lakehouse, source)
+    seen = set().union(*kept.values()) if kept else set()
     late = timedelta(minutes=source.feed.late_minutes)
     for segment in segments:
         name = hashlib.sha256(segment.read_bytes()).hexdigest()[:24]
@@ -100,12 +101,14 @@ def publish_feed(
         touched |= {e["period"] for e in fresh.values() if e["period"] is not None}
         lakehouse.replace_rows(table_of(source.name), _stored(list(fresh.values()), name), "_segment", name)
         seen |= fresh.keys()
+        for event in fresh.values():
+            kept.setdefault(event["period"], set()).add(event["_event"])
         boundary("feed.kept")
         segment.rename(segment.with_name(f"{segment.name}.{name}{PUBLISHED}"))
     total = FeedPublished(len(segments), counts["events"], counts["doubled"], counts["late"], counts["refused"])
     # Periods of events that were kept by a run that was killed before it published them are found by their key.
     failed: list[ClearwayError] = []
-    for period in sorted(touched | _behind(domain, source, lakehouse)):
+    for period in sorted(touched | _behind(source, lakehouse, kept)):
         try:
             total.periods.append(_publish_period(domain, source, lakehouse, period, now, run_id))
         except ClearwayError as error:  # the other periods do not wait for this one
@@ -171,25 +174,25 @@ def _stored(events: list[dict[str, Any]], segment: str) -> pa.Table:
     return pa.table({**columns, "_segment": pa.array([segment] * len(events), pa.string())})
 
 
-def _known_ids(lakehouse: Lakehouse, source: Source) -> set[str]:
-    rows = lakehouse.read(table_of(source.name), columns=("_event",))
-    return set() if rows is None else set(rows.column("_event").to_pylist())
-
-
-def _behind(domain: Domain, source: Source, lakehouse: Lakehouse) -> set[date]:
-    """Open periods whose published rows are not those of all their events."""
+def _kept(lakehouse: Lakehouse, source: Source) -> dict[date | None, set[str]]:
+    """Ids of all events that were kept, by period; of what belongs to none under None."""
     rows = lakehouse.read(table_of(source.name), columns=("_event", "period"))
+    found: dict[date | None, set[str]] = {}
     if rows is None:
-        return set()
-    ledger = lakehouse.ledger(raw(source.name))
-    events: dict[date, set[str]] = {}
+        return found
     for ident, period in zip(rows.column("_event").to_pylist(), rows.column("period").to_pylist(), strict=True):
-        if period is not None:
-            events.setdefault(period, set()).add(ident)
+        found.setdefault(period, set()).add(ident)
+    return found
+
+
+def _behind(source: Source, lakehouse: Lakehouse, kept: dict[date | None, set[str]]) -> set[date]:
+    """Open periods whose published rows are not those of all their events."""
+    ledger = lakehouse.ledger(raw(source.name))
     return {
         period
-        for period, ids in events.items()
-        if (entry := ledger.get(period)) is None or (is_open(entry.report) and entry.report["drop"] != _drop(ids))
+        for period, ids in kept.items()
+        if period is not None
+        and ((entry := ledger.get(period)) is None or (is_open(entry.report) and entry.report["drop"] != _drop(ids)))
     }
 
 

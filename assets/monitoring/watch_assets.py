@@ -8,10 +8,7 @@ from assets.metadata import shown, table
 from assets.training.assets import version_key
 from assets.training.resources import RegistryResource
 from assets.training.spec import ModelDeclaration
-from assets.warehouse.predictions import EVENTS, GROUP
-
-# In a run with a review: after everything that its decision waits for.
-LAST = {"dagster/priority": "-1"}
+from assets.warehouse.predictions import EVENTS, GROUP, LAST
 
 
 def skew_key(model: str) -> dg.AssetKey:

@@ -21,6 +21,8 @@ from serving.errors import ClearwayError
 from serving.semantics.catalogue import Metric, load_catalogue
 
 GROUP = "monitoring"
+# Of steps that no decision waits for: in a run with a review they come after it.
+LAST = {"dagster/priority": "-1"}
 EVENTS = dg.AssetKey(["events", "predictions"])
 
 
@@ -108,6 +110,7 @@ def prediction_metrics_asset(domain: Domain, manifest: Manifest) -> dg.AssetsDef
             for metric in metrics.values()
         ],
         can_subset=True,
+        op_tags=LAST,
     )
     def values(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> Iterator[dg.MaterializeResult]:
         from assets.plots import line
