@@ -17,6 +17,7 @@ PLAIN = "plain function calls"
 STAGE_OF = {
     "raw": "ingestion",
     "events": "ingestion",
+    "feeds": "ingestion",
     "warehouse": "warehouse",
     "metrics": "metrics",
     "features": "features",
