@@ -18,6 +18,7 @@ STAGE_OF = {
     "raw": "ingestion",
     "events": "ingestion",
     "feeds": "ingestion",
+    "periods_that_are_due": "ingestion",  # the checks of freshness
     "warehouse": "warehouse",
     "metrics": "metrics",
     "features": "features",
