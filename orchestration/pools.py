@@ -23,12 +23,14 @@ def mend() -> None:
 
 def _claiming(original: Any) -> Any:
     @functools.wraps(original)
-    def claim(self: SqlEventLogStorage, key: str, run_id: str, step_key: str, priority: int | None = None) -> Any:
-        status = original(self, key, run_id, step_key, priority)
-        if not status.is_assigned and self.has_unassigned_slots(key):
+    def claim(
+        self: SqlEventLogStorage, concurrency_key: str, run_id: str, step_key: str, priority: int | None = None
+    ) -> Any:
+        status = original(self, concurrency_key, run_id, step_key, priority)
+        if not status.is_assigned and self.has_unassigned_slots(concurrency_key):
             # Whoever waits longest at the highest priority gets it; the rows of places keep it to one.
-            self.assign_pending_steps([key])
-            status = original(self, key, run_id, step_key, priority)
+            self.assign_pending_steps([concurrency_key])
+            status = original(self, concurrency_key, run_id, step_key, priority)
         return status
 
     return claim

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assets.declared import fingerprint
+from assets.domains import following
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,7 @@ def until(inputs: Mapping[str, str], period: date) -> dict[str, str]:
 
     Its own and earlier ones, and the next one's: rows of its last hours lie there by another clock.
     """
-    found, last = {}, date(period.year + period.month // 12, period.month % 12 + 1, 1)
+    found, last = {}, following(period)
     for name, key in inputs.items():
         _, _, of = name.partition("/")
         try:

@@ -86,7 +86,7 @@ def publish_feed(
     counts: Counter[str] = Counter()
     touched: set[date] = set()
     kept = _kept(lakehouse, source)
-    seen = set().union(*kept.values()) if kept else set()
+    seen: set[str] = set().union(*kept.values())
     late = timedelta(minutes=source.feed.late_minutes)
     for segment in segments:
         name = hashlib.sha256(segment.read_bytes()).hexdigest()[:24]
