@@ -12,7 +12,7 @@ import assets.training.assets as training
 import assets.warehouse.assets as warehouse
 from assets.domains import current_domain
 from assets.warehouse.manifest import load_manifest
-from orchestration import pools
+from orchestration import pools, warm
 from orchestration.jobs import jobs
 from orchestration.profiles import executor, resources
 from orchestration.progress import progress_logger
@@ -27,6 +27,7 @@ warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 pools.mend()
+warm.mend()
 
 STAGES = (ingestion, warehouse, features, training, delivery, monitoring)
 

@@ -28,6 +28,7 @@ from serving import clock
 from serving.events.reader import closed_segments
 from serving.settings import get_settings
 
+AT_MOST_EVERY = timedelta(seconds=60)  # a run of the feeds, while more is coming
 NOT_BEGUN = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
 
 
@@ -94,7 +95,12 @@ def feeds_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
         if context.instance.get_runs_count(dg.RunsFilter(job_name=job.name, statuses=NOT_BEGUN)):
             yield dg.SkipReason("a run that will take it waits to start")
             return
-        if _flows([path for paths in waiting.values() for path in paths]) and _lately(context, job):
+        newest = max((path.stat().st_mtime for paths in waiting.values() for path in paths if path.exists()), default=0)
+        if _takes(context, job, newest):
+            yield dg.SkipReason("a run takes it")
+            return
+        # Hardly older than a segment: more is likely to come soon.
+        if time.time() - newest < 1.5 * get_settings().segment_seconds and _lately(context, job):
             yield dg.SkipReason("more is coming, and a run was made just now")
             return
         # A chain: the same names may come again, as a file that is dropped every day does.
@@ -106,16 +112,15 @@ def feeds_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
     return told
 
 
-def _flows(waiting: list[Path]) -> bool:
-    """Whether more is likely to come soon: the newest of what waits is hardly older than a segment."""
-    newest = max((path.stat().st_mtime for path in waiting if path.exists()), default=0.0)
-    return time.time() - newest < 1.5 * get_settings().segment_seconds
+def _takes(context: dg.SensorEvaluationContext, job: AssetJob, newest: float) -> bool:
+    """Whether a run goes that began when all of this was there."""
+    going = dg.RunsFilter(job_name=job.name, statuses=[dg.DagsterRunStatus.STARTED])
+    return any((found.start_time or 0) > newest for found in context.instance.get_run_records(going))
 
 
 def _lately(context: dg.SensorEvaluationContext, job: AssetJob) -> bool:
     """Whether a run was made so lately that another has to wait: a run takes seconds, however little it publishes."""
-    every = timedelta(seconds=interval(60, least=45))
-    after = dg.RunsFilter(job_name=job.name, created_after=datetime.now(UTC) - every)
+    after = dg.RunsFilter(job_name=job.name, created_after=datetime.now(UTC) - AT_MOST_EVERY)
     return bool(context.instance.get_runs_count(after))
 
 
@@ -231,5 +236,5 @@ def automation_sensor() -> dg.AutomationConditionSensorDefinition:
         "automation",
         target=dg.AssetSelection.groups("warehouse", "metrics", "features"),
         default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=interval(30),
+        minimum_interval_seconds=interval(30, least=10),  # a look takes a second or two
     )

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 PUBLISHED = ".published"
 FILES = "*.jsonl"
+AT_ONCE = 100  # segments that are kept by one commit
 AHEAD = timedelta(minutes=5)  # by which the clock of who tells may be ahead of ours
 FEED = "feed-"  # how the ledger's drop begins while a period is the feed's
 
@@ -80,6 +81,8 @@ def publish_feed(
     Raises:
         ClearwayError: a segment cannot be read, or a store cannot be written.
     """
+    import pyarrow as pa
+
     assert source.feed is not None
     files = sorted((landing / "feeds" / source.name).glob(FILES))
     segments = [*closed_segments(feeds / source.name), *files]
@@ -88,23 +91,28 @@ def publish_feed(
     kept = _kept(lakehouse, source)
     seen: set[str] = set().union(*kept.values())
     late = timedelta(minutes=source.feed.late_minutes)
-    for segment in segments:
-        name = hashlib.sha256(segment.read_bytes()).hexdigest()[:24]
-        events = list(_events(segment, source, domain, now, received=segment not in files))
-        fresh: dict[str, dict[str, Any]] = {}
-        for event in events:
-            fresh.setdefault(event["_event"], event)
-        counts["events"] += len(events)
-        counts["doubled"] += len(events) - len(fresh) + len(fresh.keys() & seen)
-        counts["late"] += sum(e["received_at"] - e["known_at"] > late for e in fresh.values() if e["known_at"])
-        counts["refused"] += sum(e["refused"] is not None for e in fresh.values())
-        touched |= {e["period"] for e in fresh.values() if e["period"] is not None}
-        lakehouse.replace_rows(table_of(source.name), _stored(list(fresh.values()), name), "_segment", name)
-        seen |= fresh.keys()
-        for event in fresh.values():
-            kept.setdefault(event["period"], set()).add(event["_event"])
+    for begin in range(0, len(segments), AT_ONCE):
+        rows: dict[str, pa.Table] = {}
+        names: dict[Path, str] = {}
+        for segment in segments[begin : begin + AT_ONCE]:
+            name = names[segment] = hashlib.sha256(segment.read_bytes()).hexdigest()[:24]
+            events = list(_events(segment, source, domain, now, received=segment not in files))
+            fresh: dict[str, dict[str, Any]] = {}
+            for event in events:
+                fresh.setdefault(event["_event"], event)
+            counts["events"] += len(events)
+            counts["doubled"] += len(events) - len(fresh) + len(fresh.keys() & seen)
+            counts["late"] += sum(e["received_at"] - e["known_at"] > late for e in fresh.values() if e["known_at"])
+            counts["refused"] += sum(e["refused"] is not None for e in fresh.values())
+            touched |= {e["period"] for e in fresh.values() if e["period"] is not None}
+            rows[name] = _stored(list(fresh.values()), name)
+            seen |= fresh.keys()
+            for event in fresh.values():
+                kept.setdefault(event["period"], set()).add(event["_event"])
+        lakehouse.replace_rows(table_of(source.name), pa.concat_tables(rows.values()), "_segment", *rows)
         boundary("feed.kept")
-        segment.rename(segment.with_name(f"{segment.name}.{name}{PUBLISHED}"))
+        for segment, name in names.items():
+            segment.rename(segment.with_name(f"{segment.name}.{name}{PUBLISHED}"))
     total = FeedPublished(len(segments), counts["events"], counts["doubled"], counts["late"], counts["refused"])
     # Periods of events that were kept by a run that was killed before it published them are found by their key.
     failed: list[ClearwayError] = []

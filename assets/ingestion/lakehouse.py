@@ -11,7 +11,7 @@ import random
 import time
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -172,8 +172,8 @@ class Lakehouse:
             todo="run the partition again when fewer runs publish to this table.",
         )
 
-    def replace_rows(self, name: str, rows: pa.Table, column: str, value: str) -> None:
-        """Append rows, replacing those whose ``column`` is ``value``; used where a rerun must not double them."""
+    def replace_rows(self, name: str, rows: pa.Table, column: str, *values: str) -> None:
+        """Append rows, replacing those whose ``column`` is one of ``values``; for what a rerun must not double."""
         from pyiceberg.exceptions import CommitFailedException
         from sqlalchemy.exc import OperationalError
 
@@ -182,8 +182,8 @@ class Lakehouse:
             try:
                 table = self._ensure(name, rows, None)
                 # An overwrite costs several times an append, and is wanted only when a killed run left rows.
-                if table.scan(_equals(column, value), limit=1).count():
-                    table.overwrite(rows, overwrite_filter=_equals(column, value))
+                if table.scan(_one_of(column, values), limit=1).count():
+                    table.overwrite(rows, overwrite_filter=_one_of(column, values))
                 elif rows.num_rows:
                     table.append(rows)
                 return
@@ -276,6 +276,12 @@ def _equals(column: str, value: str) -> BooleanExpression:
     from pyiceberg.expressions import EqualTo
 
     return EqualTo(column, value)  # type: ignore[call-arg,arg-type]  # its stubs hide the positional form
+
+
+def _one_of(column: str, values: Sequence[str]) -> BooleanExpression:
+    from pyiceberg.expressions import In
+
+    return In(column, set(values))  # type: ignore[call-arg,arg-type]
 
 
 def _with_period(rows: pa.Table, period: date) -> pa.Table:

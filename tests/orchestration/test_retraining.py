@@ -149,6 +149,15 @@ def test_operations_that_tell_faster_than_runs_begin_do_not_fill_the_queue(setti
         instance.report_run_canceled(waiting)
         assert look().skip_message == "more is coming, and a run was made just now"
         os.utime(file, (time.time() - 3600,) * 2)  # operations are silent now
+        going = instance.create_run_for_job(waiting_job, status=dg.DagsterRunStatus.STARTING)
+        instance.report_dagster_event(
+            dg.DagsterEvent(event_type_value=dg.DagsterEventType.RUN_START.value, job_name="feeds"), going.run_id
+        )
+        assert look().skip_message == "a run takes it"
+        os.utime(file, (time.time() + 60,) * 2)
+        assert look().skip_message == "more is coming, and a run was made just now"
+        instance.report_run_canceled(going)
+        os.utime(file, (time.time() - 3600,) * 2)
         # The same name again is another file: each run has a key of its own.
         cursor, keys = None, set()
         for _ in range(4):
