@@ -25,7 +25,7 @@ from serving.errors import ClearwayError
 from serving.runtime.program import free_port
 from serving.settings import PROJECT, Settings
 
-PORTS = ("gateway_port", "envoy_port", "envoy_admin_port", "mlflow_port", "webserver_port")
+PORTS = tuple(name for name in Settings.model_fields if name.endswith("_port"))
 FOREIGN = ("CLEARWAY_", "DAGSTER_", "DBT_", "MLFLOW_", "FEAST_")  # the user's own settings, which no bench reads
 PATIENCE_S = 1800.0
 

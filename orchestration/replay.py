@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from assets.monitoring.history import Chapter
     from orchestration.world import World
 
-PORTS = ("gateway_port", "envoy_port", "envoy_admin_port", "mlflow_port", "webserver_port")
+PORTS = tuple(name for name in Settings.model_fields if name.endswith("_port"))
 PATIENCE_S = 900.0
 
 

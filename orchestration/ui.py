@@ -6,6 +6,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 from orchestration.home import prepare
@@ -15,17 +16,40 @@ from serving.runtime.program import Program, clearway_environment
 from serving.runtime.supervisor import Supervisor
 from serving.settings import PROJECT, Settings, get_settings
 
-WEBSERVER, DAEMON, MLFLOW = "dagster-webserver", "dagster-daemon", "mlflow"
+CODE, WEBSERVER, DAEMON, MLFLOW = "dagster-code", "dagster-webserver", "dagster-daemon", "mlflow"
 PATIENCE_S = 120.0
+WORKSPACE = """load_from:
+  - grpc_server: {{host: {host}, port: {port}, location_name: clearway}}
+"""
 
 
 def start(settings: Settings) -> None:
-    """Bring up the pages, or attach to what runs; a second daemon is never started."""
+    """Bring up the pages, or attach to what runs; a second daemon is never started.
+
+    One code server serves both: the daemon would make a new one every minute, and the webserver one of its own.
+    """
     environment = {**clearway_environment(settings), **prepare(settings), "PYTHONPATH": str(PROJECT)}
     binaries = Path(sys.executable).parent
-    workspace = ("-w", str(PROJECT / "workspace.yaml"))
+    file = settings.home / "dagster" / "workspace.yaml"
+    file.write_text(WORKSPACE.format(host=settings.host, port=settings.code_server_port))
+    workspace = ("-w", str(file))
     supervisor = Supervisor(settings)
     supervisor.ensure_running()
+    code = (
+        str(binaries / "dagster"),
+        "code-server",
+        "start",
+        "-m",
+        "orchestration.definitions",
+        "-d",
+        str(PROJECT),
+        "--location-name",
+        "clearway",
+        "-h",
+        settings.host,
+        "-p",
+        str(settings.code_server_port),
+    )
     webserver = (
         str(binaries / "dagster-webserver"),
         *workspace,
@@ -48,11 +72,13 @@ def start(settings: Settings) -> None:
         "--workers",
         "1",
     )
+    supervisor.add_program(Program(CODE, code, environment, priority=490))
+    supervisor.add_program(Program(MLFLOW, mlflow, environment, priority=520))
+    _await_code(settings)
     supervisor.add_program(Program(WEBSERVER, webserver, environment, priority=500))
     supervisor.add_program(
         Program(DAEMON, (str(binaries / "dagster-daemon"), "run", *workspace), environment, priority=510)
     )
-    supervisor.add_program(Program(MLFLOW, mlflow, environment, priority=520))
     pages = {
         "Dagster": f"http://{settings.host}:{settings.webserver_port}",
         "MLflow": f"http://{settings.host}:{settings.mlflow_port}",
@@ -60,6 +86,25 @@ def start(settings: Settings) -> None:
     for name, address in pages.items():
         _await(name, address)
         print(f"{name:8} {address}")
+
+
+def _await_code(settings: Settings) -> None:
+    """Wait until the code is loaded: a daemon that finds it absent looks again after a minute only."""
+    from dagster._core.errors import DagsterUserCodeUnreachableError
+    from dagster._grpc.client import DagsterGrpcClient
+
+    deadline = time.monotonic() + PATIENCE_S
+    client = DagsterGrpcClient(host=settings.host, port=settings.code_server_port)
+    while time.monotonic() < deadline:
+        with suppress(DagsterUserCodeUnreachableError):
+            client.ping("ready?")
+            return
+        time.sleep(0.5)
+    raise ClearwayError(
+        f"the code server does not answer on port {settings.code_server_port} after {PATIENCE_S:.0f} s.",
+        untouched="the stores and the prediction service.",
+        todo=f"look at the logs in {settings.runtime / 'logs'}; do the definitions load? dagster definitions validate",
+    )
 
 
 def _await(name: str, address: str) -> None:

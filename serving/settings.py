@@ -58,6 +58,7 @@ class Settings(BaseSettings):
     envoy_admin_port: int = 8482
     mlflow_port: int = 8483
     webserver_port: int = 3000
+    code_server_port: int = 8484
 
     @model_validator(mode="after")
     def _complete(self) -> Settings:

@@ -15,7 +15,7 @@ from orchestration import warm
 from serving.settings import PROJECT
 
 SERVER = """
-import json, os, sys, multiprocessing
+import json, multiprocessing, os, sys
 from orchestration import warm
 
 def run(queue, begun):
