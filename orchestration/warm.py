@@ -29,7 +29,7 @@ def mend() -> None:
     spawn, forkserver = multiprocessing.get_context("spawn"), multiprocessing.get_context("forkserver")
     # The server holds this very context, and asks it for a process for each run.
     if getattr(spawn, "Process", None) is not forkserver.Process:
-        spawn.Process = forkserver.Process  # type: ignore[misc]
+        spawn.Process = forkserver.Process  # type: ignore[misc,assignment]
         forkserver.set_forkserver_preload([MODULE])
 
 

@@ -114,7 +114,7 @@ class Settings(BaseSettings):
     @property
     def segment_seconds(self) -> float:
         """Age at which a segment of events is closed and can be published."""
-        return max(5.0, 30.0 * self.pace)
+        return max(2.0, 30.0 * self.pace)
 
     @property
     def events(self) -> Path:

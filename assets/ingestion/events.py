@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 TABLE = "events.predictions"
 PUBLISHED = ".published"
+AT_ONCE = 20  # segments that are published by one commit
 TEXTS = ("event_id", "request_id", "model", "version", "arm", "caller", "window", "label")
 DOCUMENTS = ("request", "features", "feature_times")
 NUMBERS = ("score", "latency_ms", "input_skew")
@@ -39,18 +40,25 @@ def publish_events(lakehouse: Lakehouse, events: Path) -> PublishedEvents:
     A segment replaces its own rows, and is renamed only after they are published: killed in between, the next run
     publishes the same rows in the same place.
     """
+    import pyarrow as pa
+
     segments = closed_segments(events)
     count = doubled = 0
-    for segment in segments:
-        name = hashlib.sha256(segment.read_bytes()).hexdigest()[:24]
-        rows: dict[str, dict[str, Any]] = {}
-        for event in read_segment(segment):
-            doubled += event["event_id"] in rows
-            rows[event["event_id"]] = event
-        table = _table(list(rows.values()), name, segment)
-        lakehouse.replace_rows(TABLE, table, "_segment", name)
+    for begin in range(0, len(segments), AT_ONCE):
+        tables: dict[str, pa.Table] = {}
+        names: dict[Path, str] = {}
+        for segment in segments[begin : begin + AT_ONCE]:
+            name = names[segment] = hashlib.sha256(segment.read_bytes()).hexdigest()[:24]
+            rows: dict[str, dict[str, Any]] = {}
+            for event in read_segment(segment):
+                doubled += event["event_id"] in rows
+                rows[event["event_id"]] = event
+            tables[name] = _table(list(rows.values()), name, segment)
+        table = pa.concat_tables(tables.values())
+        lakehouse.replace_rows(TABLE, table, "_segment", *tables)
         boundary("events.published")
-        segment.rename(segment.with_name(f"{segment.name}.{name}{PUBLISHED}"))
+        for segment, name in names.items():
+            segment.rename(segment.with_name(f"{segment.name}.{name}{PUBLISHED}"))
         count += table.num_rows
     return PublishedEvents(len(segments), count, doubled)
 

@@ -70,13 +70,14 @@ def checks(domain: Domain) -> dg.AssetChecksDefinition | None:
     def freshness(
         context: dg.AssetCheckExecutionContext, lakehouse: LakehouseResource
     ) -> Iterator[dg.AssetCheckResult]:
+        import pyarrow.compute as pc
+
         now = clock.now()
         wanted = {key.asset_key for key in context.selected_asset_check_keys}
         for source in (s for s in domain.sources.values() if s.feed and _feed(s) in wanted):
             assert source.feed is not None
             events = lakehouse.open().read(table_of(source.name), columns=("received_at",))
-            received = events.column("received_at").to_pylist() if events is not None else []
-            heard = max((at for at in received if at is not None), default=None)
+            heard = pc.max(events.column("received_at")).as_py() if events is not None else None
             since = silent_since(heard, now, source.feed.silent_minutes)
             yield dg.AssetCheckResult(
                 passed=since is None,
