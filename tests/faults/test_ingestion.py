@@ -163,9 +163,10 @@ def test_events_killed_before_the_segment_is_marked_are_published_once(forker: F
         return [] if rows is None else sorted(rows.column("event_id").to_pylist())
 
     forker.killed("events.published", "events")
-    first = sorted(f"1-{i}" for i in range(10))
-    assert published() == first, "one whole segment, and nothing of the next"
+    both = sorted(f"{number}-{i}" for number in (1, 2) for i in range(10))
+    assert published() == both, "all that came together, by one commit"
+    assert len(list(folder.glob("*.jsonl"))) == 2, "and none is marked"
     assert forker.does("events") == {"segments": 2, "events": 20, "doubled": 0}
-    assert published() == sorted([*first, *(f"2-{i}" for i in range(10))])
+    assert published() == both
     assert forker.does("events")["segments"] == 0
     assert not list(folder.glob("*.jsonl"))
