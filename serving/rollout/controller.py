@@ -192,7 +192,7 @@ class Controller:
         if asked is None:
             return
         problem = asked[0]
-        if problem is None and not self.router.applied():
+        if problem is None and not (self.router.applied() and self.router.reaches(rollout.arm)):
             problem = "the router has not taken the new arm"
         if problem is None:
             self._append(state.model, "ready", rollout.id)

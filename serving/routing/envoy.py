@@ -145,10 +145,17 @@ class EnvoyRouter:
 
     def active(self, arm: str) -> int | None:
         """Requests that the arm is answering now; None when Envoy does not run or knows no such arm."""
-        stat = f"cluster.{arm}.upstream_rq_active"
-        text = self._stats(stat)
-        shown = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line) if text is not None else {}
-        return int(shown[stat]) if stat in shown else None
+        return self._gauges(arm, "upstream_rq_active")[0]
+
+    def reaches(self, arm: str) -> bool:
+        """Whether Envoy's own health checks found every server of the arm, where it makes any; False without Envoy."""
+        healthy, total = self._gauges(arm, "membership_healthy", "membership_total")
+        return healthy is not None and healthy == total
+
+    def _gauges(self, arm: str, *names: str) -> list[int | None]:
+        """What Envoy counts of an arm, in the order of ``names``; None for what it does not show."""
+        shown = self._shown(f"cluster.{arm}.({'|'.join(names)})$")
+        return [int(found) if (found := shown.get(f"cluster.{arm}.{name}")) is not None else None for name in names]
 
     @cached_property
     def _admin(self) -> httpx.Client:
@@ -157,21 +164,22 @@ class EnvoyRouter:
 
         return httpx.Client(base_url=f"http://{self.settings.host}:{self.settings.envoy_admin_port}", timeout=2)
 
-    def _stats(self, containing: str) -> str | None:
+    def _shown(self, pattern: str) -> dict[str, str]:
+        """Envoy's statistics whose names match; empty when it does not run."""
         import httpx
 
         try:
-            return self._admin.get("/stats", params={"filter": containing}).text
+            text = self._admin.get("/stats", params={"filter": pattern}).text
         except httpx.HTTPError:
-            return None
+            return {}
+        return dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
 
     def applied(self) -> bool:
         """Whether the running Envoy has taken the files as they are now. False also when it does not run."""
-        text = self._stats("version_text")
-        if text is None:
+        shown = self._shown("version_text")
+        if not shown:
             return False
         wanted = [json.loads((self.folder / name).read_text())["version_info"] for name in _VERSION_OF]
-        shown = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
         return [shown.get(stat, "").strip('"') for stat in _VERSION_OF.values()] == wanted
 
 

@@ -62,5 +62,8 @@ class Router(Protocol):
     def active(self, arm: str) -> int | None:
         """Requests that the arm is answering now; None when the router does not say."""
 
+    def reaches(self, arm: str) -> bool:
+        """Whether a request to the arm would find all its servers: they may be ready before the router knows it."""
+
     def applied(self) -> bool:
         """Whether traffic follows what was last set."""

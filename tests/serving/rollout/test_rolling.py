@@ -141,7 +141,7 @@ def test_a_first_release_starts_all_its_servers_at_once(tmp_path_factory: pytest
             {"model": toy.MODEL, "version": "1", "strategy": "rolling", "replicas": 2, "smoke": {"p95_ms": 2000}}
         )
         rollout = wait_for(toy.MODEL, submit(plan, settings), 120, settings)
-        assert rollout.phase == "completed"
+        assert (rollout.phase, rollout.reason) == ("completed", None)
         assert len(read_state(toy.MODEL, settings).arms[V1].ports) == 2
     finally:
         stop_all(settings)

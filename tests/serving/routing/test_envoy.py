@@ -24,12 +24,18 @@ pytestmark = pytest.mark.integration
 class Arm:
     """An HTTP server that answers with its name, and knows how often it was asked."""
 
-    def __init__(self, name: str, port: int = 0) -> None:
+    def __init__(self, name: str, port: int = 0, ready: bool = True) -> None:
         self.asked: list[str] = []
+        self.ready = ready
         arm = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                self.send_response(200 if arm.ready else 503)
+                self.send_header("content-length", "0")
+                self.end_headers()
 
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers.get("content-length", 0)))
@@ -117,6 +123,24 @@ def test_weights_and_header_decide_who_answers(running: EnvoyRouter) -> None:
         arm.stop()
 
 
+def test_an_arm_is_reached_once_the_router_itself_found_all_its_servers_ready(running: EnvoyRouter) -> None:
+    first, second, alone = Arm("a"), Arm("b", ready=False), Arm("c", ready=False)
+    running.set_arms({"m-v1": f"{first.address},{second.address}", "m-v2": alone.address})
+    running.set_weights("m", {"m-v1": 100, "m-v2": 0})
+    applied(running)
+    assert running.reaches("m-v2"), "nobody asks one that is alone for its health"
+    time.sleep(1.5)
+    assert not running.reaches("m-v1")
+    assert not running.reaches("m-v3")
+    second.ready = True
+    deadline = time.monotonic() + 10
+    while not running.reaches("m-v1"):
+        assert time.monotonic() < deadline, "Envoy did not ask again"
+        time.sleep(0.05)
+    for arm in (first, second, alone):
+        arm.stop()
+
+
 def test_no_request_is_lost_while_weights_move_and_an_arm_leaves(running: EnvoyRouter) -> None:
     old, new = Arm("m-v1"), Arm("m-v2")
     running.set_arms({"m-v1": old.address})
@@ -171,3 +195,5 @@ def test_what_contradicts_itself_is_refused_and_changes_nothing(router: EnvoyRou
     assert router.weights() == {"m": {"m-v1": 100}}
     assert router.arms() == {"m-v1": "127.0.0.1:1"}
     assert not router.applied()  # no Envoy runs
+    assert not router.reaches("m-v1")
+    assert router.active("m-v1") is None
