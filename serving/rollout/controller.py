@@ -192,8 +192,10 @@ class Controller:
         if asked is None:
             return
         problem = asked[0]
-        if problem is None and not (self.router.applied() and self.router.reaches(rollout.arm)):
+        if problem is None and not self.router.applied():
             problem = "the router has not taken the new arm"
+        if problem is None and not self.router.reaches(rollout.arm):
+            problem = "the router's own health checks have not found all its servers"
         if problem is None:
             self._append(state.model, "ready", rollout.id)
         elif self._waited(rollout) > rollout.plan["ready_timeout_s"]:

@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -76,9 +76,13 @@ def running(router: EnvoyRouter) -> Iterator[EnvoyRouter]:
 
 
 def applied(router: EnvoyRouter) -> None:
+    until("Envoy takes the files", router.applied)
+
+
+def until(what: str, check: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
-    while not router.applied():
-        assert time.monotonic() < deadline, "Envoy did not take the files"
+    while not check():
+        assert time.monotonic() < deadline, what
         time.sleep(0.02)
 
 
@@ -128,15 +132,12 @@ def test_an_arm_is_reached_once_the_router_itself_found_all_its_servers_ready(ru
     running.set_arms({"m-v1": f"{first.address},{second.address}", "m-v2": alone.address})
     running.set_weights("m", {"m-v1": 100, "m-v2": 0})
     applied(running)
-    assert running.reaches("m-v2"), "nobody asks one that is alone for its health"
+    until("one that is alone, which nobody asks for its health, is reached", lambda: running.reaches("m-v2"))
     time.sleep(1.5)
     assert not running.reaches("m-v1")
     assert not running.reaches("m-v3")
     second.ready = True
-    deadline = time.monotonic() + 10
-    while not running.reaches("m-v1"):
-        assert time.monotonic() < deadline, "Envoy did not ask again"
-        time.sleep(0.05)
+    until("Envoy asks again", lambda: running.reaches("m-v1"))
     for arm in (first, second, alone):
         arm.stop()
 
