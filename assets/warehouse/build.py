@@ -107,6 +107,7 @@ def publish(
                 boundary("warehouse.copied")
                 results = _run_dbt(build, manifest, project, copy, folder, lock, log)
                 _record(copy, build, results, run_id)
+                _say_what_it_means(copy, manifest)
                 boundary("warehouse.tested")
                 _fsync(copy)
                 os.replace(copy, published)
@@ -267,6 +268,18 @@ def _record(copy: Path, build: Build, results: dict[str, NodeResult], run_id: st
             [(r.unique_id, r.status, r.seconds, r.failures, r.message) for r in results.values()],
         )
         connection.execute("checkpoint")
+
+
+def _say_what_it_means(copy: Path, manifest: Manifest) -> None:
+    """Put the semantic manifest into the file, so that who reads the tables reads the metrics that belong to them."""
+    import duckdb
+
+    file = manifest.folder / "semantic_manifest.json"
+    if file.exists():
+        with duckdb.connect(str(copy)) as connection:
+            connection.execute("create or replace table clearway.semantics as select ?::varchar as manifest",
+                               [file.read_text()])  # fmt: skip
+            connection.execute("checkpoint")
 
 
 def _fsync(path: Path) -> None:

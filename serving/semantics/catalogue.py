@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,14 @@ class Dimension:
         qualified: MetricFlow's name, `<entity>__<dimension>`.
         label: for people.
         description: what its values are.
+        meta: what is declared beside it under ``config.meta``.
     """
 
     name: str
     qualified: str
     label: str
     description: str
+    meta: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Metric:
         accumulates: a value reaches back over earlier days, its own or that of an input.
         models: names of the dbt models that it reads, those of its inputs included.
         dimensions: what it can be grouped and filtered by, by qualified name.
+        meta: what is declared beside it under ``config.meta``.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Metric:
     accumulates: bool
     models: tuple[str, ...]
     dimensions: dict[str, Dimension]
+    meta: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ def catalogue_of(manifest: dict[str, Any]) -> Catalogue:
             accumulates=accumulates,
             models=tuple(dict.fromkeys(tables)),
             dimensions={key: value for key, value in choices[0].items() if all(key in other for other in choices)},
+            meta=(metric.get("config") or {}).get("meta") or {},
         )
     return Catalogue(metrics)
 
@@ -175,5 +180,6 @@ def _categories(model: dict[str, Any]) -> Iterator[tuple[str, Dimension]]:
                     qualified=qualified,
                     label=dimension["label"] or dimension["name"],
                     description=(dimension["description"] or "").strip(),
+                    meta=(dimension.get("config") or {}).get("meta") or {},
                 ),
             )

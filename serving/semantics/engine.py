@@ -7,25 +7,25 @@ that is running keeps the file it started on.
 
 from __future__ import annotations
 
+import copy
 import threading
-from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from serving.errors import ClearwayError
-from serving.semantics.catalogue import Catalogue, catalogue_of, read_manifest
-from serving.semantics.filters import condition, within
-from serving.semantics.query import MetricQuery, QueryError, Resolved, resolve
+from serving.semantics.catalogue import Catalogue, read_manifest
+from serving.semantics.compiler import DATABASE, Compiler
+from serving.semantics.published import read_from
+from serving.semantics.query import TIME, MetricQuery, QueryError, Value, dated
 
 if TYPE_CHECKING:
     import duckdb
-    from metricflow.engine.metricflow_engine import MetricFlowEngine
 
-DATABASE = "warehouse"
-REMEMBERED = 512
-
+# Values of a dimension that are kept and compared; seconds that a query may take; memory of all that run.
+MOST_VALUES, LONGEST_S, MEMORY = 5000, 30.0, "2GB"
 Stamp = tuple[int, int, int]
 
 
@@ -44,22 +44,33 @@ class MetricResult:
     sql: str
 
 
+@dataclass(frozen=True)
+class Built:
+    """When a table was last built (UTC), and the newest period in it; None of one that has no periods."""
+
+    at: datetime
+    period: date | None
+
+
 class MetricEngine:
     """Answers metric queries; safe to share between threads.
 
     Args:
-        semantic_manifest: `semantic_manifest.json` of the dbt target folder; read again when it changes.
+        semantic_manifest: `semantic_manifest.json` of the dbt target folder, read again when it changes; None for
+            the one that was published with the warehouse.
         warehouse_file: the published DuckDB file; attached again when it is replaced.
         threads: cores that one question may use.
     """
 
-    def __init__(self, semantic_manifest: Path, warehouse_file: Path, *, threads: int = 2) -> None:
+    def __init__(self, semantic_manifest: Path | None, warehouse_file: Path, *, threads: int = 2) -> None:
         self._manifest_file = semantic_manifest
         self._warehouse_file = warehouse_file
         self._threads = threads
         self._lock = threading.Lock()
-        self._semantics: _Semantics | None = None
+        self._semantics: tuple[Stamp | None, dict[str, Any], Compiler] | None = None
         self._warehouse: _Warehouse | None = None
+        self._values: tuple[Stamp | None, dict[tuple[str, str], frozenset[Value] | None]] = (None, {})
+        self._days: tuple[Stamp | None, tuple[date, date] | None] | None = None
 
     def catalogue(self) -> Catalogue:
         """The metrics that can be asked for now.
@@ -70,15 +81,121 @@ class MetricEngine:
         with self._lock:
             return self._current_semantics().catalogue
 
+    def stamp(self) -> Stamp | None:
+        """Of the published file: another one when another is published; None while there is none."""
+        return _stamp(self._warehouse_file)
+
     def compile(self, query: MetricQuery) -> str:
         """The SQL of a question, not run.
 
         Raises:
             QueryError: the question names something unknown, or MetricFlow cannot answer it.
-            ClearwayError: the semantic manifest cannot be read.
+            ClearwayError: the semantic manifest cannot be read; or, for a query with a period, the warehouse.
         """
+        query = self._dated(query)
         with self._lock:
             return self._current_semantics().compile(query)[1]
+
+    def days(self) -> tuple[date, date] | None:
+        """The first and the newest day of the metrics, by which periods are understood; None when there is no value.
+
+        What is built by period counts, where something is: a mart of served requests has the days that callers name.
+
+        Raises:
+            ClearwayError: the manifest or the warehouse cannot be read.
+        """
+        stamp = _stamp(self._warehouse_file)
+        with self._lock:
+            if self._days is not None and self._days[0] == stamp:
+                return self._days[1]
+        plain = {m.models: m for m in self.catalogue().metrics.values() if not m.accumulates}
+        built = self.built(model for models in plain for model in models)
+        dated = {name for name, each in built.items() if each.period is not None}
+        asked = [m for models, m in plain.items() if dated.intersection(models)] or list(plain.values())
+        found: list[date] = []
+        problem: ClearwayError | None = None
+        for metric in asked:
+            try:
+                for order in (TIME, f"-{TIME}"):
+                    query = MetricQuery(metrics=(metric.name,), grain="day", order_by=(order,), limit=1)
+                    found += [row[0] for row in self.query(query).rows if row[0] is not None]
+            except ClearwayError as error:  # a mart that is not built yet holds up no other
+                problem = error
+        if problem is not None and not found:
+            raise problem
+        days = (min(found), max(found)) if found else None
+        with self._lock:
+            self._days = (stamp, days)
+        return days
+
+    def values(self, metrics: tuple[str, ...], dimension: str) -> frozenset[Value] | None:
+        """The values of a dimension (its qualified name) among the rows of these metrics, null left out.
+
+        They are kept until the warehouse is replaced.
+
+        Returns:
+            None of a dimension with more than ``MOST_VALUES``, such as an id.
+
+        Raises:
+            QueryError: a metric or the dimension is not known.
+            ClearwayError: the manifest or the warehouse cannot be read.
+        """
+        found: set[Value] = set()
+        for metric in metrics:
+            known = self._values_of(metric, dimension)
+            if known is None:
+                return None
+            found |= known
+        return frozenset(found)
+
+    def _values_of(self, metric: str, dimension: str) -> frozenset[Value] | None:
+        stamp, key = _stamp(self._warehouse_file), (metric, dimension)
+        with self._lock:
+            if self._values[0] != stamp:
+                self._values = (stamp, {})
+            if key in self._values[1]:
+                return self._values[1][key]
+        catalogue = self.catalogue()
+        plain = metric
+        if plain not in catalogue.metrics:  # renamed since the caller looked
+            raise QueryError(f"unknown metric: {plain!r}", todo="ask again: the metrics have just changed.")
+        while catalogue.metrics[plain].accumulates:  # MetricFlow gives those by time only; their input has the rows
+            plain = catalogue.metrics[plain].inputs[0]
+        found = self.query(MetricQuery(metrics=(plain,), group_by=(dimension,), limit=MOST_VALUES + 1))
+        values = None
+        if len(found.rows) <= MOST_VALUES:
+            values = frozenset(row[0] for row in found.rows if row[0] is not None)
+        with self._lock:
+            if self._values[0] == stamp:
+                self._values[1][key] = values
+        return values
+
+    def built(self, models: Iterable[str]) -> dict[str, Built]:
+        """When each of these dbt models was last built, and how far; without those that were never."""
+        import duckdb
+
+        with self._lock:
+            cursor = self._current_warehouse().cursor()
+        try:
+            rows = cursor.execute(
+                f"select model, max(built_at), max(period) from {DATABASE}.clearway.builds"
+                " where list_contains(?, model) group by model",
+                [list(dict.fromkeys(models))],
+            ).fetchall()
+        except duckdb.CatalogException:  # a warehouse without a ledger says nothing of its age
+            return {}
+        finally:
+            cursor.close()
+        return {model: Built(at, period) for model, at, period in rows}
+
+    def _dated(self, query: MetricQuery) -> MetricQuery:
+        if query.period is None:
+            return query
+        days = self.days()
+        if days is None:
+            raise ClearwayError(f"{self._warehouse_file} has no day yet, so there is no {query.period!r}",
+                                untouched="the warehouse.", todo="build it first.")  # fmt: skip
+        return dated(query, days[1])
 
     def query(self, query: MetricQuery) -> MetricResult:
         """Answer a question from the published warehouse.
@@ -89,30 +206,45 @@ class MetricEngine:
         """
         import duckdb
 
+        query = self._dated(query)
         with self._lock:
             resolved, sql = self._current_semantics().compile(query)
             cursor = self._current_warehouse().cursor()
+        late = threading.Timer(LONGEST_S, cursor.interrupt)
+        late.start()
         try:
             answer = cursor.execute(sql)
             names = [column[0] for column in answer.description or []]
             rows = answer.fetchall()
+        except duckdb.InterruptException as error:
+            raise QueryError(f"the query took longer than {LONGEST_S:g} s", todo="ask for fewer groups.") from error
+        except duckdb.BinderException as error:
+            if not query.where or "compare" not in str(error).lower():
+                raise self._unanswered(error) from error
+            raise QueryError(
+                f"a filter value does not fit its dimension: {error}", todo="compare it with a value of its type."
+            ) from error
         except (duckdb.ConversionException, duckdb.InvalidInputException) as error:
             raise QueryError(
                 f"a filter value does not fit its dimension: {error}", todo="compare it with a value of its type."
             ) from error
         except duckdb.Error as error:
-            raise ClearwayError(
-                f"{self._warehouse_file}: the warehouse could not answer: {error}",
-                untouched="the warehouse; it is opened read-only.",
-                todo="build the warehouse, so that it has what the semantic manifest describes.",
-            ) from error
+            raise self._unanswered(error) from error
         finally:
+            late.cancel()
             cursor.close()
         places = [names.index(column) for column in resolved.columns.values()]
         return MetricResult(
             columns=tuple(resolved.columns),
             rows=tuple(tuple(_plain(row[place]) for place in places) for row in rows),
             sql=sql,
+        )
+
+    def _unanswered(self, error: Exception) -> ClearwayError:
+        return ClearwayError(
+            f"{self._warehouse_file}: the warehouse could not answer: {error}",
+            untouched="the warehouse; it is opened read-only.",
+            todo="build the warehouse, so that it has what the semantic manifest describes.",
         )
 
     def close(self) -> None:
@@ -122,11 +254,21 @@ class MetricEngine:
                 self._warehouse.root.close()
                 self._warehouse = None
 
-    def _current_semantics(self) -> _Semantics:
-        stamp = _stamp(self._manifest_file)
-        if self._semantics is None or stamp is None or self._semantics.stamp != stamp:
-            self._semantics = _Semantics(read_manifest(self._manifest_file), stamp)
-        return self._semantics
+    def _current_semantics(self) -> Compiler:
+        stamp = _stamp(self._manifest_file or self._warehouse_file)
+        if self._semantics is None or stamp is None or self._semantics[0] != stamp:
+            read = read_manifest(self._manifest_file) if self._manifest_file else self._published_manifest()
+            same = self._semantics is not None and self._semantics[1] == read  # another build, the same metrics
+            compiler = self._semantics[2] if same and self._semantics is not None else Compiler(copy.deepcopy(read))
+            self._semantics = (stamp, read, compiler)
+        return self._semantics[2]
+
+    def _published_manifest(self) -> dict[str, Any]:
+        cursor = self._current_warehouse().cursor()
+        try:
+            return read_from(cursor, DATABASE, self._warehouse_file)
+        finally:
+            cursor.close()
 
     def _current_warehouse(self) -> duckdb.DuckDBPyConnection:
         stamp = _stamp(self._warehouse_file)
@@ -150,81 +292,6 @@ class _Warehouse:
     stamp: Stamp
 
 
-class _Semantics:
-    """One version of the manifest, with MetricFlow on it and the questions that it has compiled."""
-
-    def __init__(self, manifest: dict[str, Any], stamp: Stamp | None) -> None:
-        self.stamp = stamp
-        self.catalogue = catalogue_of(manifest)
-        self._metricflow = _metricflow(manifest)
-        self._compiled: OrderedDict[str, tuple[Resolved, str]] = OrderedDict()
-
-    def compile(self, query: MetricQuery) -> tuple[Resolved, str]:
-        key = query.model_dump_json()  # unlike the query itself, tells 1 from true
-        if key not in self._compiled:
-            resolved = resolve(query, self.catalogue)
-            self._compiled[key] = (resolved, self._explain(resolved))
-            if len(self._compiled) > REMEMBERED:
-                self._compiled.popitem(last=False)
-        self._compiled.move_to_end(key)
-        return self._compiled[key]
-
-    def _explain(self, resolved: Resolved) -> str:
-        from metricflow.engine.metricflow_engine import MetricFlowQueryRequest
-        from metricflow_semantics.errors.error_classes import InvalidQueryException
-
-        query = resolved.query
-        conditions = [condition(item, resolved.dimensions[item.dimension]) for item in query.where]
-        first = last = None
-        if resolved.accumulates:  # what comes before the range is counted too, so the range is no filter of rows
-            first = _midnight(query.since)
-            last = _midnight(query.until and query.until - timedelta(days=1))  # MetricFlow counts the last day in
-        else:  # MetricFlow would widen a constraint to whole periods of the grain
-            conditions += within(query.since, query.until)
-        request = MetricFlowQueryRequest.create(
-            metric_names=list(query.metrics),
-            group_by_names=list(resolved.group_by) or None,
-            where_constraints=conditions or None,
-            time_constraint_start=first,
-            time_constraint_end=last,
-            order_by_names=list(resolved.order_by) or None,
-            limit=query.limit,
-        )
-        try:
-            return self._metricflow.explain(request).sql_statement.sql
-        except InvalidQueryException as error:
-            raise QueryError(
-                f"MetricFlow cannot answer this: {' '.join(str(error).split())[:1000]}",
-                todo="ask for these metrics with other dimensions or another grain.",
-            ) from error
-
-
-def _metricflow(manifest: dict[str, Any]) -> MetricFlowEngine:
-    """MetricFlow on a manifest whose relations lie in the attached file, whatever the build called its copy."""
-    import json
-
-    from metricflow.engine.metricflow_engine import MetricFlowEngine
-    from metricflow.protocols.sql_client import SqlClient, SqlEngine
-    from metricflow.sql.render.duckdb_renderer import DuckDbSqlPlanRenderer
-    from metricflow_semantics.model.dbt_manifest_parser import parse_manifest_from_dbt_generated_manifest
-    from metricflow_semantics.model.semantic_manifest_lookup import SemanticManifestLookup
-
-    class Renderer:
-        """As much of a SQL client as MetricFlow needs to write SQL and not to run it."""
-
-        sql_engine_type = SqlEngine.DUCKDB
-        sql_plan_renderer = DuckDbSqlPlanRenderer()
-
-    for part in (*manifest["semantic_models"], *manifest["project_configuration"]["time_spines"]):
-        relation = part["node_relation"]
-        relation["database"] = DATABASE
-        relation["relation_name"] = f'"{DATABASE}"."{relation["schema_name"]}"."{relation["alias"]}"'
-    parsed = parse_manifest_from_dbt_generated_manifest(json.dumps(manifest))
-    return MetricFlowEngine(
-        semantic_manifest_lookup=SemanticManifestLookup(parsed), sql_client=cast(SqlClient, Renderer())
-    )
-
-
 def _attach(warehouse_file: Path, threads: int) -> duckdb.DuckDBPyConnection:
     """A database of its own with the file attached read-only.
 
@@ -232,7 +299,7 @@ def _attach(warehouse_file: Path, threads: int) -> duckdb.DuckDBPyConnection:
     """
     import duckdb
 
-    root = duckdb.connect(":memory:", config={"threads": threads})
+    root = duckdb.connect(":memory:", config={"threads": threads, "memory_limit": MEMORY})
     try:
         path = str(warehouse_file).replace("'", "''")
         root.execute(f"attach '{path}' as {DATABASE} (read_only)")
@@ -255,10 +322,6 @@ def _attach(warehouse_file: Path, threads: int) -> duckdb.DuckDBPyConnection:
 def _plain(value: Any) -> Any:
     """A period as its first day: the database gives a date for a day and a timestamp for anything longer."""
     return value.date() if isinstance(value, datetime) else value
-
-
-def _midnight(day: date | None) -> datetime | None:
-    return datetime.combine(day, time()) if day else None
 
 
 def _stamp(path: Path) -> Stamp | None:

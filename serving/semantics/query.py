@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from serving.errors import ClearwayError
 from serving.semantics.catalogue import Catalogue, Dimension
+from serving.semantics.period import PATTERN, days_of
 
 TIME = "metric_time"
+SUPERLATIVES = ("highest", "lowest", "best", "worst")
 Value = bool | int | float | date | str
 Grain = Literal["day", "week", "month", "quarter", "year"]
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "in", "not in", "is null", "is not null"]
@@ -57,8 +59,18 @@ class MetricQuery(BaseModel):
     where: tuple[Filter, ...] = Field(default=(), max_length=20, description="All of these must hold.")
     since: date | None = Field(default=None, description="First day.")
     until: date | None = Field(default=None, description="First day that is no longer counted.")
+    period: str | None = Field(
+        default=None,
+        pattern=PATTERN,
+        description="Instead of since and until, a stretch by its name, such as `last 14 days`, `this month`, `July`, "
+        "`Q3 2013`, `April to June`, `since March 5`, `before May`, `through May`; without a year the newest that has "
+        "begun by the newest day of the data.",
+    )
     order_by: tuple[str, ...] = Field(
-        default=(), max_length=10, description="Metrics, dimensions or metric_time; a leading - means descending."
+        default=(),
+        max_length=10,
+        description="Metrics, dimensions or metric_time; a leading - means descending. Or `highest`, `lowest`, `best`, "
+        "`worst`, by the first metric.",
     )
     limit: int | None = Field(default=None, ge=1, le=100_000, description="At most so many rows.")
 
@@ -66,10 +78,27 @@ class MetricQuery(BaseModel):
     def _range(self) -> MetricQuery:
         if self.since and self.until and self.since >= self.until:
             raise ValueError(f"since ({self.since}) must be before until ({self.until})")
+        if self.period and (self.since or self.until):
+            raise ValueError("period stands instead of since and until, not beside them")
         for name in ("metrics", "group_by"):
             if len(set(getattr(self, name))) < len(getattr(self, name)):
                 raise ValueError(f"{name} names something twice")
         return self
+
+
+def dated(query: MetricQuery, today: date) -> MetricQuery:
+    """The query with days in place of its period; ``today`` is the newest day of the data.
+
+    Raises:
+        QueryError: the period names a day that there is not.
+    """
+    if query.period is None:
+        return query
+    try:
+        since, until = days_of(query.period, today)
+    except ValueError as error:
+        raise QueryError(f"period {query.period!r}: {error}", todo="name one that there is.") from error
+    return query.model_copy(update={"period": None, "since": since, "until": until})
 
 
 @dataclass(frozen=True)
@@ -79,7 +108,7 @@ class Resolved:
     Attributes:
         query: the question as asked.
         group_by: qualified names, time last.
-        order_by: qualified names with their sign; by the groups when the question does not say.
+        order_by: qualified names with their sign; the groups last, so that equal rows have an order, too.
         accumulates: some metric reaches back before the days that were asked for.
         columns: MetricFlow's column for each column of the answer, which carries the name that was asked for.
         dimensions: every dimension named in a filter, by the name used there.
@@ -114,21 +143,37 @@ def resolve(query: MetricQuery, catalogue: Catalogue) -> Resolved:
     columns.update({metric: metric for metric in query.metrics})
     order = []
     for item in query.order_by:
+        if item in SUPERLATIVES and item not in columns:
+            order.append(_superlative(item, query.metrics[0], catalogue))
+            continue
         sign, name = ("-", item[1:]) if item.startswith("-") else ("", item)
         if name not in columns:
             raise _unknown("column to order by", name, columns)
         order.append(sign + columns[name])
+    by_groups = sorted(grouped, key=lambda column: not column.startswith(TIME))
     accumulates = any(catalogue.metrics[metric].accumulates for metric in query.metrics)
     if accumulates:
         _whole_periods(query)
     return Resolved(
         query=query,
         group_by=grouped,
-        order_by=tuple(order) or tuple(sorted(grouped, key=lambda column: not column.startswith(TIME))),
+        order_by=(*order, *(c for c in by_groups if not {c, f"-{c}"}.intersection(order))),
         accumulates=accumulates,
         columns=columns,
         dimensions={item.dimension: _find(item.dimension, shared, query.metrics) for item in query.where},
     )
+
+
+def _superlative(word: str, metric: str, catalogue: Catalogue) -> str:
+    """The column, with its sign, that has a metric's highest, lowest, best or worst value first."""
+    better = catalogue.metrics[metric].meta.get("better")
+    if word in ("best", "worst") and better not in ("higher", "lower"):
+        raise QueryError(
+            f"order_by: of {metric} nobody has said which values are better",
+            todo="ask for the highest or the lowest, or declare config.meta.better of the metric.",
+        )
+    descending = word == "highest" or (word, better) in (("best", "higher"), ("worst", "lower"))
+    return f"-{metric}" if descending else metric
 
 
 def _whole_periods(query: MetricQuery) -> None:

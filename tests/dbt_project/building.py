@@ -139,6 +139,20 @@ def built(folder: Path) -> Path:
     return warehouse
 
 
+def say_what_it_means(warehouse: Path, semantic_manifest: Path) -> None:
+    """Put the manifest into the file and note when its tables were built, as publishing does."""
+    tables = ("fct_flights", "dim_airports", "dim_carriers", "dim_aircraft")
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.execute("create schema if not exists clearway")
+        connection.execute("create or replace table clearway.semantics as select ?::varchar as manifest",
+                           [semantic_manifest.read_text()])  # fmt: skip
+        connection.execute(
+            "create or replace table clearway.builds as select unnest(?) as model, date '2013-03-01' as period, 'k' as"
+            " key, 'r' as run_id, timestamptz '2013-04-01 06:00:00+00' as built_at, '{}' as snapshots",
+            [list(tables)],
+        )
+
+
 def read(warehouse: Path, sql: str) -> pd.DataFrame:
     """Rows of a query, every instant in UTC."""
     with duckdb.connect(str(warehouse), read_only=True) as connection:

@@ -172,9 +172,14 @@ def test_true_and_one_are_different_questions(engine: MetricEngine) -> None:
     assert engine.compile(one) != engine.compile(true)
 
 
+def test_values_of_a_metric_that_has_just_been_renamed_are_refused_by_its_name(engine: MetricEngine) -> None:
+    with pytest.raises(QueryError, match="unknown metric: 'flights_of_old'"):
+        engine.values(("flights_of_old",), "flight__origin")
+
+
 def test_the_catalogue_agrees_with_metricflow(engine: MetricEngine) -> None:
     engine.query(MetricQuery(metrics=("flights",)))
-    metricflow = engine._semantics._metricflow  # type: ignore[union-attr]
+    metricflow = engine._current_semantics()._metricflow
     for name, metric in engine.catalogue().metrics.items():
         known = {each.dunder_name for each in metricflow.simple_dimensions_for_metrics([name])}
         times = {
