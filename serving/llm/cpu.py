@@ -20,13 +20,21 @@ def has_amx(cpuinfo: Path = CPUINFO) -> bool:
         return False
 
 
-def refuse_int8_in_float32(spec: LLMSpec, settings: Settings, cpuinfo: Path = CPUINFO) -> None:
+def has_bfloat16(cpuinfo: Path = CPUINFO) -> bool:
+    """Whether the CPU multiplies matrices of bfloat16 by instructions of its own. False where nobody tells."""
+    try:
+        return bool({"amx_bf16", "avx512_bf16", "bf16"}.intersection(cpuinfo.read_text().split()))
+    except OSError:
+        return False
+
+
+def refuse_int8_in_float32(spec: LLMSpec, folder: Path, settings: Settings, cpuinfo: Path = CPUINFO) -> None:
     """Refuse what vLLM 0.32 accepts and dies of at the first request: its INT8 kernel for AMX takes no float32.
 
     Raises:
         DeclarationError: the base's weights are INT8, the CPU has AMX, and the version computes in float32.
     """
-    config = Path(base_of(spec, settings)) / "config.json"
+    config = Path(base_of(spec, settings, folder)) / "config.json"
     if spec.dtype != "float32" or not has_amx(cpuinfo) or not config.is_file():
         return
     groups = json.loads(config.read_text()).get("quantization_config", {}).get("config_groups", {})

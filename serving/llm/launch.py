@@ -16,10 +16,12 @@ from typing import NoReturn
 from serving.errors import ClearwayError
 from serving.llm import paths
 from serving.llm.cores import take_cores
-from serving.llm.cpu import refuse_int8_in_float32
+from serving.llm.cpu import has_bfloat16, refuse_int8_in_float32
+from serving.llm.fits import ADAPTER_WEIGHTS, refuse_another, refuse_other_base
 from serving.llm.install import machine
 from serving.llm.memory import refuse_unless_it_fits
-from serving.llm.spec import LLMSpec, Profile, command, read_llm_spec
+from serving.llm.merged import merged
+from serving.llm.spec import LLMSpec, Profile, base_of, command, read_llm_spec
 from serving.models.registry import resolve_in_child
 from serving.settings import Settings, get_settings
 
@@ -39,13 +41,23 @@ def prepare(
     """(arguments, whole environment) of the server, its memory checked and its cores taken.
 
     Raises:
-        ClearwayError: vLLM is not installed, the base is missing, or it does not fit.
+        ClearwayError: vLLM is not installed, the base is missing, it does not fit, or the adapter is of another base,
+            or cannot be added to it.
     """
     if not (paths.ENVIRONMENT / "bin" / "python").exists():
         raise ClearwayError("vLLM is not installed", untouched="every running version.", todo="make llm")
+    if spec.adapter:
+        adapter, base = folder / spec.adapter / ADAPTER_WEIGHTS, Path(base_of(spec, settings))
+        refuse_other_base(adapter, base)
+        if spec.base_digest:
+            refuse_another(spec.base_digest, adapter, base)
     inherited = dict(os.environ)
     if profile == "cpu":
-        refuse_int8_in_float32(spec, settings)
+        if spec.dtype == "auto":
+            spec = spec.model_copy(update={"dtype": "bfloat16" if has_bfloat16() else "float32"})
+        if spec.adapter and spec.merge_on_cpu:
+            spec = merged(spec, folder, settings)
+        refuse_int8_in_float32(spec, folder, settings)
         refuse_unless_it_fits(spec, folder, settings)
         cores = take_cores(spec.cores, settings.home / "llm" / "cores")
         arguments, own = command(spec, folder, port, profile, settings, cores=cores)

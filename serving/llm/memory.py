@@ -31,6 +31,22 @@ def tensors(file: Path) -> Iterator[tuple[str, int, int]]:
     Raises:
         ClearwayError: the file is no safetensors file.
     """
+    for _, dtype, shape, size in _header(file):
+        yield dtype, math.prod(shape), size
+
+
+def shapes(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """(name, shape) of each tensor of a safetensors file.
+
+    Raises:
+        ClearwayError: the file is no safetensors file.
+    """
+    for name, _, shape, _ in _header(file):
+        yield name, shape
+
+
+def _header(file: Path) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
+    """(name, dtype, shape, stored bytes)."""
     try:
         with open(file, "rb") as handle:
             (length,) = struct.unpack("<Q", handle.read(8))
@@ -40,7 +56,7 @@ def tensors(file: Path) -> Iterator[tuple[str, int, int]]:
         for name, entry in header.items():
             if name != "__metadata__":
                 start, end = entry["data_offsets"]
-                yield str(entry["dtype"]), math.prod(entry["shape"]), end - start
+                yield str(name), str(entry["dtype"]), tuple(map(int, entry["shape"])), end - start
     except (OSError, ValueError, struct.error, KeyError, TypeError) as error:
         raise ClearwayError(f"{file} is no safetensors file: {error}", todo="prepare the model again.") from error
 
@@ -63,7 +79,7 @@ def memory_needed(spec: LLMSpec, folder: Path, settings: Settings) -> int:
     Raises:
         ClearwayError: the base cannot be found.
     """
-    base = Path(base_of(spec, settings))
+    base = Path(base_of(spec, settings, folder))
     weights = weight_bytes(base, spec.dtype) if base.is_absolute() else 0
     adapter = weight_bytes(folder / spec.adapter, spec.dtype) if spec.adapter else 0
     return weights + 2 * adapter + spec.kv_cache_bytes + OVERHEAD
@@ -88,7 +104,7 @@ def refuse_unless_it_fits(spec: LLMSpec, folder: Path, settings: Settings, free:
     """
     import psutil
 
-    token = cache_bytes_per_token(Path(base_of(spec, settings)), spec.dtype)
+    token = cache_bytes_per_token(Path(base_of(spec, settings, folder)), spec.dtype)
     if token is not None and token * spec.max_model_len > spec.kv_cache_bytes:
         raise DoesNotFit(
             f"{spec.model} declares a context of {spec.max_model_len} tokens, whose keys and values take "

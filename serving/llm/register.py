@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from serving.errors import ClearwayError
+from serving.llm.fits import ADAPTER_WEIGHTS, base_digest, refuse_other_base
 from serving.llm.memory import tensors
 from serving.llm.spec import LLM_FILE, LLMSpec, base_of
 from serving.models.registry import CHALLENGER, set_alias
 from serving.settings import Settings, get_settings
 
 ADAPTER_FOLDER = "adapter"
-ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+WEIGHTS_FOLDER = "model"
+ADAPTER_CONFIG = "adapter_config.json"
 
 
 def adapter_rank(folder: Path) -> int:
@@ -39,14 +41,20 @@ def adapter_rank(folder: Path) -> int:
     return rank
 
 
-def write_artifact(spec: LLMSpec, folder: Path, adapter: Path | None = None, template: Path | None = None) -> LLMSpec:
+def write_artifact(
+    spec: LLMSpec,
+    folder: Path,
+    adapter: Path | None = None,
+    template: Path | None = None,
+    weights: Path | None = None,
+) -> LLMSpec:
     """Make a version's artifact in ``folder``; returns the spec as written, its files named inside the artifact.
 
     Raises:
         ClearwayError: the adapter is none, or of a higher rank than the spec's ``max_lora_rank``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    changes: dict[str, str | None] = {"adapter": None, "chat_template": None}
+    changes: dict[str, str | None] = {"adapter": None, "chat_template": None, "weights": None}
     if adapter is not None:
         rank = adapter_rank(adapter)
         if rank > spec.max_lora_rank:
@@ -59,6 +67,9 @@ def write_artifact(spec: LLMSpec, folder: Path, adapter: Path | None = None, tem
         for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
             shutil.copyfile(adapter / name, folder / ADAPTER_FOLDER / name)
         changes["adapter"] = ADAPTER_FOLDER
+    if weights is not None:
+        shutil.copytree(weights, folder / WEIGHTS_FOLDER)
+        changes["weights"] = WEIGHTS_FOLDER
     if template is not None:
         shutil.copyfile(template, folder / template.name)
         changes["chat_template"] = template.name
@@ -72,6 +83,7 @@ def register(
     adapter: Path | None = None,
     *,
     template: Path | None = None,
+    weights: Path | None = None,
     run_id: str | None = None,
     tags: Mapping[str, str] | None = None,
     alias: str | None = CHALLENGER,
@@ -81,6 +93,7 @@ def register(
 
     Args:
         adapter: folder that peft's ``save_pretrained`` wrote; none: the version is the base itself.
+        weights: folder of a whole model, tokenizer included, to serve instead of the base that it was made of.
         run_id: the training run to keep the artifact with; none: a run of its own.
         tags: of the version.
         alias: to point at it; none leaves aliases alone.
@@ -93,12 +106,17 @@ def register(
     from mlflow.tracking import MlflowClient
 
     settings = settings or get_settings()
-    base_of(spec, settings)
+    base = base_of(spec, settings)
+    if adapter is not None:
+        adapter_rank(adapter)
+        refuse_other_base(adapter / ADAPTER_WEIGHTS, Path(base))
+        if Path(base).is_dir():
+            spec = spec.model_copy(update={"base_digest": base_digest(Path(base))})
     if settings.mlflow.startswith("sqlite:///"):
         Path(settings.mlflow.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "version"
-        write_artifact(spec, folder, adapter, template)
+        write_artifact(spec, folder, adapter, template, weights)
         mlflow.set_tracking_uri(settings.mlflow)
         client = MlflowClient(tracking_uri=settings.mlflow, registry_uri=settings.mlflow)
         if run_id is None:

@@ -1,7 +1,7 @@
 """What a version of a language model declares: base, adapter, number formats, sizes, prices; and how vLLM is started.
 
-A version's artifact is a folder with ``llm.json`` (an :class:`LLMSpec`) and, when only an adapter was trained, the
-adapter's files. The base is named, not copied: it is gigabytes, and the same for every adapter trained on it.
+A version's artifact is a folder with ``llm.json`` (an :class:`LLMSpec`) and what was trained: an adapter's files, or a
+whole model. The base of an adapter is named, not copied: it is gigabytes, and the same for all of its adapters.
 """
 
 from __future__ import annotations
@@ -34,13 +34,24 @@ class LLMSpec(BaseModel):
     adapter: str | None = Field(
         default=None, description="folder of a LoRA adapter inside the artifact; none: the base"
     )
+    weights: str | None = Field(
+        default=None, description="folder of a whole model inside the artifact, which is loaded instead of the base"
+    )
+    base_digest: str | None = Field(
+        default=None, description="of the base that the adapter was tuned on, filled in; another is refused"
+    )
+    merge_on_cpu: bool = Field(
+        default=False,
+        description="on CPU, serve the adapter added to the base's weights: several times faster; no base beside it",
+    )
     max_lora_rank: Literal[8, 16, 32, 64, 128, 256] = Field(default=16, description="at least the adapter's rank")
     chat_template: str | None = Field(
         default=None, description="file inside the artifact; none: the tokenizer's own template"
     )
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = Field(
         default="float32",
-        description="of weights and cache on CPU; without AMX or AVX512-BF16 the short ones are slower",
+        description="of weights and cache on CPU; without AMX or AVX512-BF16 the short ones are slower. auto: bfloat16 "
+        "where the CPU has one of them, else float32",
     )
     quantisation: Literal["compressed-tensors", "awq", "gptq", "fp8", "bitsandbytes"] | None = Field(
         default=None,
@@ -86,12 +97,17 @@ class LLMSpec(BaseModel):
         return self.max_concurrent or 4 * self.max_num_seqs
 
 
-def base_of(spec: LLMSpec, settings: Settings) -> str:
+def base_of(spec: LLMSpec, settings: Settings, artifact: Path | None = None) -> str:
     """What vLLM is told to load: a folder as an absolute path, or a Hugging Face id.
+
+    Args:
+        artifact: the version's folder; weights of its own lie in it. None: the base that it was trained from.
 
     Raises:
         ClearwayError: neither a folder nor an id of the form owner/name.
     """
+    if spec.weights and artifact is not None:
+        return str(artifact / spec.weights)
     for folder in (Path(spec.base).expanduser(), paths.models(settings) / spec.base):
         if folder.is_dir():
             return str(folder.resolve())
@@ -126,7 +142,7 @@ def command(
     Raises:
         ClearwayError: the base cannot be found.
     """
-    base = base_of(spec, settings)
+    base = base_of(spec, settings, folder)
     # Callers name the model; with an adapter that name is the adapter's, and the base is served beside it.
     served = f"{spec.model}-base" if spec.adapter else spec.model
     arguments = [

@@ -118,7 +118,9 @@ class Gated:
         evaluation, _ = self._shadow(state, rollout)
         elapsed, look = self.elapsed(rollout), evaluation.look()
         decision = decide_shadow(evaluation.plan, elapsed - rollout.resumed_elapsed_s, rollout.stopped, look)
-        if decision.action == "promote":
+        if decision.action == "promote" and evaluation.plan.shadow_first:
+            self._step(state, rollout, 0, decision.why, look, elapsed=0.0)  # the steps have a deadline of their own
+        elif decision.action == "promote":
             self._step(state, rollout, len(evaluation.plan.steps) - 1, decision.why, look, elapsed)
         else:
             self._carry_out(state, rollout, decision, look, elapsed)
@@ -126,7 +128,7 @@ class Gated:
     def begin(self, state: ModelState, rollout: Rollout) -> None:
         """From a passed smoke test to the first step, or to copies of users' requests."""
         why = "the smoke test passed"
-        if rollout.plan["strategy"] == "shadow":
+        if rollout.plan["strategy"] == "shadow" or rollout.plan.get("shadow_first"):
             self._append(state.model, "shadowing", rollout.id, why=why, elapsed_s=0.0)
         else:
             self._step(state, rollout, 0, why, None, elapsed=0.0)

@@ -81,7 +81,7 @@ class ReleasePlan(BaseModel):
     version running until the next release completes. ``canary`` moves it by ``steps`` under ``gates``. ``rolling``
     replaces ``replicas`` one by one under the same gates: one more than before runs at any time, and the old version is
     not kept. ``ab`` splits users by ``segments``. ``shadow`` copies
-    requests and compares answers before a blue-green switch.
+    requests and compares answers before a blue-green switch; a canary does so before its steps with ``shadow_first``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -112,6 +112,9 @@ class ReleasePlan(BaseModel):
     )
     segments: Segments = Segments()
     shadow: Shadow = Shadow()
+    shadow_first: bool = Field(
+        default=False, description="a canary answers copies by shadow before its first step gives it users' requests"
+    )
     replicas: int = Field(default=1, ge=1, le=32, description="servers of the version; of rolling at least 2")
     keep_previous: bool = Field(default=True, description="keep the replaced version running, for a quick way back")
     ready_timeout_s: float = Field(default=120.0, gt=0, description="time to become ready, in s, before rolling back")
@@ -157,6 +160,8 @@ class ReleasePlan(BaseModel):
                     f"steps: weights below 100 are at most {HIGHEST_COMPARED_WEIGHT}, found {weights[-2]}: "
                     "above it stable gets too few requests to compare with"
                 )
+        if self.shadow_first and self.strategy != "canary":
+            raise ValueError(f"shadow_first: of a canary only, found strategy {self.strategy}")
         if self.strategy == "ab" and weights != [self.segments.weight, 100]:
             raise ValueError(f"steps: an A/B release has none of its own, segments.weight says it; found {weights}")
         if self.strategy == "rolling" and self.replicas < 2:

@@ -191,6 +191,8 @@ def _apply(state: ModelState, entry: dict[str, Any]) -> None:
     elif kind in ("stepped", "switched"):
         state.weights = dict(entry["weights"])
         rollout.step, rollout.step_elapsed_s = entry.get("step"), rollout.elapsed_s
+        if rollout.step == 0:  # of a shadow before it nothing counts
+            rollout.resumed_elapsed_s = 0.0
         if rollout.plan["strategy"] == "rolling":
             _roll(state, rollout)
     elif kind == "aliased":

@@ -244,6 +244,8 @@ def _of_strategy(plan: ReleasePlan, sticky: bool) -> list[str]:
             "Pairs of answers are not compared (min_pairs, tolerance, min_agreement): read them from the events. The "
             "mirror's pause is without end."
         )
+    if plan.shadow_first:
+        found.append("The shadow before the first step is not made: only Clearway's own engine copies requests first.")
     if plan.keep_previous and plan.strategy != "rolling":
         found.append("The previous version is kept for a day, not until the next release completes.")
     return found

@@ -143,6 +143,8 @@ def unexpressed(plan: ReleasePlan, deployed: Deployed, engine: bool = False) -> 
         found.append("The gates are not checked: the new version answers no user's request before it has all of them.")
         if plan.strategy in ("canary", "rolling"):
             found.append("The steps are not made: without a router all traffic moves at once.")
+    if plan.shadow_first:
+        found.append("The shadow before the first step is not made: only Clearway's own engine copies requests first.")
     return [*found, *_of_strategy(plan)]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from serving.errors import ClearwayError
+from serving.llm.fits import base_digest, refuse_another, refuse_other_base
 from serving.llm.register import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_rank, read_declared, register, write_artifact
 from serving.llm.spec import read_llm_spec
 from serving.models.registry import alias_version, resolve, versions
@@ -55,6 +56,41 @@ def test_an_adapter_is_checked_before_anything_is_registered(tmp_path: Path, ada
     with pytest.raises(ClearwayError, match="make llm"):
         register(spec(base="nowhere"), settings=Settings(home=tmp_path / "home"))
     assert not (tmp_path / "home" / "mlflow").exists()
+
+
+def test_an_adapter_of_another_base_is_named_with_the_layer(tmp_path: Path) -> None:
+    base, layer = tmp_path / "base", "model.layers.0.self_attn.q_proj"
+    weights(base / "model.safetensors", **{f"{layer}.weight": ("F32", [12, 8], 4)})
+    for number, (inputs, outputs, name) in enumerate(
+        [(8, 12, layer), (16, 12, layer), (8, 24, layer), (8, 12, "other")]
+    ):
+        folder = tmp_path / f"adapter{number}"
+        both = {f"base_model.model.{name}.lora_A.weight": ("F32", [4, inputs], 4),
+                f"base_model.model.{name}.lora_B.weight": ("F32", [outputs, 4], 4)}  # fmt: skip
+        weights(folder / ADAPTER_WEIGHTS, **both)
+        (folder / ADAPTER_CONFIG).write_text(json.dumps({"r": 4}))
+        if number == 0:
+            refuse_other_base(folder / ADAPTER_WEIGHTS, base)
+            continue
+        with pytest.raises(ClearwayError, match=f"no adapter of the base.*{name}"):
+            register(spec(base=str(base)), folder, settings=Settings(home=tmp_path / "home"))
+    assert not (tmp_path / "home" / "mlflow").exists()
+
+
+def test_a_base_of_the_same_shape_and_other_weights_is_another_base(tmp_path: Path, adapter: Path) -> None:
+    base, settings = tmp_path / "base", Settings(home=tmp_path / "home")
+    layer = "model.layers.0.self_attn.q_proj.weight"
+    weights(base / "model.safetensors", **{layer: ("F32", [12, 8], 4)})
+    version = register(spec(base=str(base)), adapter, settings=settings)
+    found = read_llm_spec(resolve("gardener", version, settings))
+    assert found.base_digest == base_digest(base)
+    refuse_another(str(found.base_digest), adapter, base)
+    content = bytearray((base / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (base / "model.safetensors").write_bytes(content)
+    with pytest.raises(ClearwayError, match="was tuned on another base"):
+        refuse_another(str(found.base_digest), adapter, base)
+    refuse_another(str(found.base_digest), adapter, Path("owner/name"))
 
 
 def test_a_declared_file_names_what_is_wrong_with_it(tmp_path: Path) -> None:

@@ -102,6 +102,9 @@ def test_a_base_is_a_folder_a_prepared_model_or_an_id(settings: Settings, tmp_pa
     assert base_of(spec(base=str(tmp_path)), settings) == str(tmp_path)
     assert base_of(spec(), settings) == str(paths.models(settings) / "tiny")
     assert base_of(spec(base="owner/name"), settings) == "owner/name"
+    whole = spec(weights="model")
+    assert base_of(whole, settings, tmp_path) == str(tmp_path / "model")
+    assert base_of(whole, settings) == str(paths.models(settings) / "tiny"), "what it was made of"
     _, environment = command(spec(base="owner/name"), tmp_path, 1, "gpu", settings)
     assert "HF_HUB_OFFLINE" not in environment
     for unknown in ("huge", "/no/such", "a/b/c"):

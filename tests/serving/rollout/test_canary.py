@@ -228,6 +228,35 @@ def test_a_shadow_that_agrees_takes_all_traffic(laptop: Laptop) -> None:
     assert laptop.done(commands.roll_back(toy.MODEL, "somebody", "as before", laptop.settings)).phase == "completed"
 
 
+def test_a_canary_may_answer_copies_first(laptop: Laptop) -> None:
+    stable = read_state(toy.MODEL, laptop.settings).stable
+    other = "1" if stable == f"{toy.MODEL}-v2" else "2"
+    with Users(laptop) as users:
+        compared = {"min_pairs": 30, "min_agreement": 0.9, "tolerance": 1}
+        rollout = laptop.done(laptop.submit(other, shadow_first=True, shadow=compared), 180)
+        time.sleep(1)
+    assert (rollout.phase, rollout.reason) == ("completed", None)
+    kinds = [e["type"] for e in rollout.entries if e["type"] in ("shadowing", "stepped", "switched")]
+    assert kinds[:2] == ["shadowing", "stepped"]
+    assert kinds[-1] == "switched"
+    first = next(e for e in rollout.entries if e["type"] == "stepped")
+    assert (first["step"], first["elapsed_s"]) == (0, 0.0), "the steps have a time of their own"
+    assert "0.00% of" in first["why"]
+    assert set(users.statuses) == {"200"}
+    assert laptop.done(commands.roll_back(toy.MODEL, "somebody", "as before", laptop.settings)).phase == "completed"
+
+
+def test_copies_that_disagree_end_a_canary_before_any_user_sees_it(laptop: Laptop) -> None:
+    stable = read_state(toy.MODEL, laptop.settings).stable
+    other = "1" if stable == f"{toy.MODEL}-v2" else "2"
+    with Users(laptop) as users:
+        rollout = laptop.done(laptop.submit(other, shadow_first=True, shadow={"min_pairs": 30, "tolerance": 0}))
+    assert rollout.phase == "rolled_back"
+    assert not [e for e in rollout.entries if e["type"] == "stepped"]
+    assert set(users.statuses) == {"200"}
+    gone(laptop, other)
+
+
 def test_the_way_back_is_one_command(laptop: Laptop) -> None:
     assert read_state(toy.MODEL, laptop.settings).stable == f"{toy.MODEL}-v2"
     rollout = laptop.done(commands.roll_back(toy.MODEL, "somebody", "a complaint", laptop.settings))

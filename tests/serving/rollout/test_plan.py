@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from serving.errors import DeclarationError
-from serving.rollout.plan import ReleasePlan, read_plan
+from serving.rollout.plan import ReleasePlan, parse_plan, read_plan
 
 
 def test_a_declared_file_and_values_of_the_moment_make_a_plan(tmp_path: Path) -> None:
@@ -69,6 +69,13 @@ def test_steps_may_be_bare_weights_and_every_field_has_a_description() -> None:
     plan = ReleasePlan(model="wilting", version="1", strategy="canary", steps=[20, {"weight": 100}])  # type: ignore[arg-type]
     assert [(s.weight, s.min_seconds, s.min_requests) for s in plan.steps] == [(20, 30, 20), (100, 30, 20)]
     assert [s.weight for s in ReleasePlan(model="wilting", version="1").steps] == [5, 10, 25, 50, 100]
+
+
+def test_only_a_canary_is_preceded_by_a_shadow() -> None:
+    known = {"model": "m", "version": "1", "shadow_first": True}
+    assert parse_plan({**known, "strategy": "canary"}, "plan.yaml").shadow_first
+    with pytest.raises(DeclarationError, match=r"plan\.yaml.*shadow_first: of a canary only, found strategy shadow"):
+        parse_plan({**known, "strategy": "shadow"}, "plan.yaml")
 
 
 def test_a_rolling_release_has_a_step_a_server() -> None:
