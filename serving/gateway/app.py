@@ -14,7 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from serving.errors import ClearwayError
-from serving.gateway import docs, feeds, openai, rollouts
+from serving.gateway import docs, feeds, openai, pages, questions, rollouts, tools
 from serving.gateway.answers import Refusal, plain, refused, request_id
 from serving.gateway.catalog import Catalog
 from serving.gateway.forward import Forwarder
@@ -116,6 +116,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         await llm.close()
         await gateway.forwarder.close()
         await run_in_threadpool(told.close)
+        await mcp.close()
 
     app = FastAPI(title="Clearway", description=docs.DESCRIPTION, version="1", lifespan=lifespan)
     docs.add_examples(app, gateway.settings)
@@ -147,6 +148,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     rollouts.add_routes(app, gateway)
     told = feeds.add_routes(app, gateway)
     llm = openai.add_routes(app, gateway)
+    questions.add_routes(app, gateway, llm)
+    pages.add_routes(app)
+    mcp = tools.add_routes(app)
 
     @app.get("/healthz", **docs.HEALTH)
     async def healthz(request: Request) -> Response:

@@ -8,6 +8,8 @@ from fastapi import FastAPI
 
 from serving.gateway.catalog import served_spec
 from serving.rollout.read import released_models
+from serving.semantics.asking import LONGEST_QUESTION
+from serving.semantics.query import MetricQuery
 from serving.settings import Settings
 
 DESCRIPTION = """Predictions from released model versions.
@@ -163,6 +165,39 @@ FEEDS: dict[str, Any] = {
         "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
     },
 }
+_QUERY: dict[str, Any] = {
+    **SECURITY,
+    "requestBody": {"required": True, "content": {"application/json": {"schema": {
+        "type": "object", "properties": {
+            "question": {"type": "string", "maxLength": LONGEST_QUESTION}, "query": MetricQuery.model_json_schema(),
+        },
+    }}}},
+}  # fmt: skip
+_ASKED = {
+    401: NO_KEY,
+    403: NO_SCOPE,
+    422: _refusal("invalid_query", "unknown metric: 'on_time'; did you mean on_time_rate?"),
+    503: _refusal("metrics_unavailable", "there is no published warehouse"),
+}
+QUESTIONS: dict[str, Any] = {
+    "summary": "What can be asked: metrics, and what each can be grouped and filtered by",
+    "tags": ["metrics"],
+    "responses": {401: NO_KEY, 403: NO_SCOPE, 503: _ASKED[503]},
+    "openapi_extra": SECURITY,
+}
+QUESTION: dict[str, Any] = {
+    "summary": "Ask for metrics, by a query or in plain words: rows, their SQL, definitions, a chart in Vega-Lite",
+    "tags": ["metrics"],
+    "responses": _ASKED,
+    "openapi_extra": _QUERY,
+}
+WRONG: dict[str, Any] = {
+    "summary": "Mark an answer wrong: the question, and the right query where it is known",
+    "tags": ["metrics"],
+    "responses": _ASKED,
+    "openapi_extra": _QUERY,
+}
+EXPLAIN: dict[str, Any] = {**QUESTION, "summary": "The SQL of a query and what its metrics mean, not run"}
 HEALTH: dict[str, Any] = {"summary": "Whether the gateway lives", "tags": ["operations"]}
 READY: dict[str, Any] = {
     "summary": "Whether the gateway can pass requests on",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import random
+import re
 import time
 from typing import Any
 
@@ -22,10 +23,15 @@ from serving.gateway.llm_models import ServedModels
 from serving.gateway.llm_upstream import Failed, Upstream
 from serving.rollout.observations import DIFFERENCE, Observation, ObservationWriter
 
+WORDS = re.compile(r"\w+|[^\w\s]")
+
 
 def difference(one: str, other: str) -> float:
-    """How far two texts are apart, 0 (the same words) to 1 (no word in common): 1 - Ratcliff and Obershelp's ratio."""
-    return 1 - difflib.SequenceMatcher(None, one.split(), other.split(), autojunk=False).ratio()
+    """How far two texts are apart, 0 (the same words) to 1 (no word in common): 1 - Ratcliff and Obershelp's ratio.
+
+    Marks are words of their own, so that JSON without a space is compared by its fields.
+    """
+    return 1 - difflib.SequenceMatcher(None, WORDS.findall(one), WORDS.findall(other), autojunk=False).ratio()
 
 
 def copied(body: dict[str, Any]) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from fastapi import FastAPI, Request, Response
 
 from serving.gateway import openai_docs as docs
 from serving.gateway.answers import ID_HEADER, Refusal, plain, refused, request_id
+from serving.gateway.keys import Caller
 from serving.gateway.limits import Limits
 from serving.gateway.llm_exchange import Exchange
 from serving.gateway.llm_metrics import LLMMetrics, Recorder, measures
@@ -97,6 +98,25 @@ class LLMGateway:
             raise Refusal(400, "invalid_json", f"the body is not JSON: {error}") from error
         if not isinstance(body, dict):
             raise Refusal(422, "invalid_request", "expected an object")
+        return self._admitted(request, kind, caller, body, len(raw))
+
+    async def complete(self, request: Request, caller: Caller, body: dict[str, Any]) -> Exchange:
+        """A whole chat completion for another route of the gateway; the exchange holds what was answered, and by whom.
+
+        Raises:
+            Refusal: no version is released, a limit is reached, or nobody gave a sound answer.
+        """
+        exchange = self._admitted(request, "chat.completions", caller, body, len(orjson.dumps(body)))
+        try:
+            response = await self._carry(request, exchange)
+        except BaseException:
+            exchange.finish()
+            raise
+        if response.status_code != 200 or exchange.opened is None:
+            raise Refusal(502, "bad_answer", f"model {exchange.model} refused: {bytes(response.body)[:200]!r}")
+        return exchange
+
+    def _admitted(self, request: Request, kind: str, caller: Caller, body: dict[str, Any], size: int) -> Exchange:
         model = body.get("model")
         known = self._gateway.forwarder.models()
         served = self.models.find(model) if isinstance(model, str) and model in known else None
@@ -105,7 +125,7 @@ class LLMGateway:
             message = f"no language model {model!r:.80} is served; there is: {', '.join(listed) or 'none yet'}"
             raise Refusal(404, "unknown_model", message, models=listed)
         try:
-            ticket = self.limits.admit(caller, model, largest_cost(body, len(raw), served.spec), served.spec.limit)
+            ticket = self.limits.admit(caller, model, largest_cost(body, size, served.spec), served.spec.limit)
         except Refusal as refusal:
             refusal.more["of"] = model
             raise

@@ -91,7 +91,7 @@ def test_the_same_words_are_no_difference_and_each_is_asked_once(world: World, s
 def test_other_words_are_one(world: World) -> None:
     world.shadow.words = ["Water", " the", " roses", " twice", "."]
     assert world.ask("other").json()["choices"][0]["message"]["content"] == "".join(fake.WORDS)
-    assert world.compared("other").measures["difference"] == pytest.approx(0.25)
+    assert world.compared("other").measures["difference"] == pytest.approx(0.2)  # the full stop is a word, too
 
 
 @pytest.mark.parametrize("fault", ["status_500", "reset", "silent"])
@@ -131,3 +131,5 @@ def test_the_difference_is_a_share_of_words() -> None:
     assert difference("", "") == 0
     assert difference("a b c d", "a b c e") == pytest.approx(0.25)
     assert difference("a", "b") == 1
+    assert difference('{"a":"x"}', '{"a": "x"}') == 0
+    assert difference('{"a":"x"}', '{"a":"y"}') == pytest.approx(1 / 9)
