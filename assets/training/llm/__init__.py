@@ -1,0 +1,1 @@
+"""The metric copilot: pairs to learn from, tuning, evaluation."""
