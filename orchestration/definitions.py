@@ -5,10 +5,12 @@ import warnings
 import dagster as dg
 
 import assets.delivery.assets as delivery
+import assets.delivery.copilot as copilot_delivery
 import assets.features.assets as features
 import assets.ingestion.assets as ingestion
 import assets.monitoring.assets as monitoring
 import assets.training.assets as training
+import assets.training.llm.assets as copilot
 import assets.warehouse.assets as warehouse
 from assets.domains import current_domain
 from assets.warehouse.manifest import load_manifest
@@ -17,6 +19,7 @@ from orchestration.jobs import jobs
 from orchestration.profiles import executor, resources
 from orchestration.progress import progress_logger
 from orchestration.retraining import alerts_sensor, retraining_sensor, reviews_sensor
+from orchestration.retuning import retuning_sensor
 from orchestration.rollouts import outcomes_sensor, rollout_command, rollouts_job, rollouts_sensor
 from orchestration.schedules import schedules
 from orchestration.sensors import automation_sensor, failure_sensor, feeds_sensor, landing_sensor
@@ -29,7 +32,7 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 pools.mend()
 warm.mend()
 
-STAGES = (ingestion, warehouse, features, training, delivery, monitoring)
+STAGES = (ingestion, warehouse, features, training, delivery, monitoring, copilot, copilot_delivery)
 
 settings = get_settings()
 domain = current_domain()
@@ -52,6 +55,7 @@ def _all() -> dg.Definitions:
                 reviews_sensor(domain, load_manifest(domain.dbt_project, settings.dbt_target), by_name["review"]),
                 retraining_sensor(domain, by_name["train"]),
                 alerts_sensor(domain),
+                *([retuning_sensor(domain, by_name["copilot"])] if "copilot" in by_name else []),
                 failure_sensor,
                 automation_sensor(),
             ],

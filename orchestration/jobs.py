@@ -10,6 +10,7 @@ from assets.features.pushed import PUSHED
 from assets.ingestion.assets import feed_key, source_key
 from assets.ingestion.freshness import FRESH, TELLS
 from assets.partitions import periods
+from assets.training.llm.assets import copilot_of
 
 
 def _fresh(domain: Domain) -> list[dg.AssetCheckKey]:
@@ -23,10 +24,18 @@ def jobs(domain: Domain) -> list[AssetJob]:
     by_group = dg.AssetSelection.groups
     # By its prefix, since a domain without a feed has none.
     told = dg.AssetSelection.key_prefixes(list(PUSHED.path))
+    copilot = [
+        dg.define_asset_job(
+            "copilot",
+            selection=by_group("copilot"),
+            description="Pairs of question and query, a tuned language model, its gates, the release of what passed.",
+        )
+    ]
     return [
+        *(copilot if copilot_of(domain) else []),
         dg.define_asset_job(
             "lifecycle",
-            selection=dg.AssetSelection.all() - by_group("monitoring", "retraining") - told,
+            selection=dg.AssetSelection.all() - by_group("monitoring", "retraining", "copilot") - told,
             partitions_def=periods(domain),
             description="From the dropped files of the chosen months to a released, served version, as one run.",
         ),

@@ -32,8 +32,9 @@ def _pipes(settings: Settings) -> dg.PipesClient:
     if settings.profile == "laptop":
         return dg.PipesSubprocessClient()
     from orchestration.pipes import BoundedPipesK8sClient
+    from orchestration.sizes import read_sizes
 
-    return BoundedPipesK8sClient()
+    return BoundedPipesK8sClient(size=read_sizes().sizes.get("gpu"), home=settings.home)
 
 
 def executor(settings: Settings, steps: dg.Definitions) -> dg.ExecutorDefinition:

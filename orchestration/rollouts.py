@@ -9,9 +9,11 @@ from pydantic import Field
 from assets.delivery.assets import rollouts_key
 from assets.delivery.outcomes import waiting_for_metrics
 from assets.domains import Domain
+from assets.training.llm.assets import copilot_of
 from orchestration.jobs import AssetJob
 from orchestration.pace import interval
 from serving.rollout.log import RolloutLog
+from serving.semantics.asking import COPILOT
 from serving.settings import get_settings
 
 
@@ -44,11 +46,16 @@ def rollout_command() -> None:
     tell_rollout()
 
 
+def released(domain: Domain) -> list[str]:
+    """The models that have rollouts: those that the domain declares, and its copilot."""
+    return [*domain.models, *([COPILOT] if copilot_of(domain) else [])]
+
+
 def rollouts_job(domain: Domain) -> AssetJob:
     """The job that shows the rollouts of every model as they are."""
     return dg.define_asset_job(
         "rollouts",
-        selection=dg.AssetSelection.assets(*(rollouts_key(model) for model in domain.models)),
+        selection=dg.AssetSelection.assets(*(rollouts_key(model) for model in released(domain))),
         description="Show the rollouts of every model as they are now.",
     )
 
@@ -88,7 +95,7 @@ def rollouts_sensor(domain: Domain, job: AssetJob) -> dg.SensorDefinition:
     def rollouts_that_moved(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         settings = get_settings()
         before: dict[str, int] = json.loads(context.cursor or "{}")
-        logs = {model: RolloutLog(model, settings).path for model in domain.models}
+        logs = {model: RolloutLog(model, settings).path for model in released(domain)}
         now = {model: path.stat().st_size if path.exists() else 0 for model, path in logs.items()}
         moved = [model for model in now if now[model] != before.get(model, 0)]
         if moved:

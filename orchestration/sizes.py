@@ -25,6 +25,7 @@ class Size(Declared):
     cpu: str
     memory: str
     gpus: int = 0
+    image: str | None = Field(default=None, description="of the pods; none: the run's own")
     node_selector: dict[str, str] = Field(default={})
     tolerations: tuple[dict[str, str], ...] = ()
 
@@ -37,7 +38,7 @@ class Size(Declared):
         }
         places = {"node_selector": dict(self.node_selector), "tolerations": [dict(t) for t in self.tolerations]}
         return {
-            "container_config": {"resources": resources},
+            "container_config": {"resources": resources, **({"image": self.image} if self.image else {})},
             "pod_spec_config": {key: value for key, value in places.items() if value},
         }
 
@@ -45,7 +46,7 @@ class Size(Declared):
         """``base_pod_spec`` of a pod that a step starts by Dagster Pipes."""
         found = self.step()
         return {
-            "containers": [{"name": "pipes", "image": image, **found["container_config"]}],
+            "containers": [{**found["container_config"], "name": "pipes", "image": image}],
             **found["pod_spec_config"],
         }
 

@@ -35,7 +35,7 @@ def definitions(domain: Domain) -> dg.Definitions:
     return dg.Definitions(
         assets=[
             *(_release_asset(domain, manifest, m) for m in models),
-            *(_rollouts_asset(domain, m) for m in models),
+            *(rollouts_asset(m.name, m.owner or domain.owner) for m in models),
             *(_outcomes_asset(domain, manifest, m) for m in models if served_metrics(manifest)),
         ]
     )
@@ -60,7 +60,7 @@ def _steps(plan: ReleasePlan) -> dict[str, int]:
     return {f"step_{step.weight}": step.weight for step in plan.steps}
 
 
-def _checks(key: dg.AssetKey, plan: ReleasePlan) -> list[dg.AssetCheckSpec]:
+def checks_of(key: dg.AssetKey, plan: ReleasePlan) -> list[dg.AssetCheckSpec]:
     steps = [
         dg.AssetCheckSpec(name, asset=key, description=f"The new version was given {weight}% of the traffic.")
         for name, weight in _steps(plan).items()
@@ -87,6 +87,36 @@ def _results(outcome: "Outcome", plan: ReleasePlan) -> Iterator[dg.AssetCheckRes
     )
 
 
+def told(model: str, outcome: "Outcome", plan: ReleasePlan) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """What a release's step ends with: its metadata and checks; or its failure, when users do not get the version."""
+    if outcome.phase != "completed":
+        yield from _results(outcome, plan)
+        ended = f"was rolled back: {outcome.reason}"
+        waits = f"waits for a person ({outcome.held}); see the job rollout_command: promote, resume or abort"
+        raise dg.Failure(
+            description=f"The rollout of {model} version {outcome.version} {waits if outcome.held else ended}",
+            metadata={
+                "left_untouched": "the stable version, which goes on answering",
+                "rollout": outcome.id,
+                "timeline": table(outcome.timeline),
+                **_seen(outcome),
+            },
+            allow_retries=False,
+        )
+    yield dg.MaterializeResult(
+        metadata={
+            **_seen(outcome),
+            "version": outcome.version,
+            "rollout": outcome.id,
+            "status": outcome.status,
+            "strategy": outcome.plan.get("strategy", "-"),
+            "timeline": table(outcome.timeline),
+            "decision_record": outcome.record or {},
+        },
+        check_results=list(_results(outcome, plan)),
+    )
+
+
 def _release_asset(domain: Domain, manifest: Manifest, model: ModelDeclaration) -> dg.AssetsDefinition:
     key = release_key(model.name)
     file = domain.folder / "releases" / f"{model.release}.yaml"
@@ -107,7 +137,7 @@ def _release_asset(domain: Domain, manifest: Manifest, model: ModelDeclaration) 
         kinds={"envoy", "mlflow"},
         tags={"stage": "delivery"},
         metadata={"plan": dg.MetadataValue.md(f"```yaml\n{file.read_text()}\n```"), "plan_file": _shown(file)},
-        check_specs=_checks(key, plan),
+        check_specs=checks_of(key, plan),
         pool="rollout",
     )
     def released(
@@ -117,46 +147,23 @@ def _release_asset(domain: Domain, manifest: Manifest, model: ModelDeclaration) 
 
         decision = context.run.tags.get(DECISION_TAG)
         outcome = release(model.name, file, registry.settings(), context.run.run_id, context.log.info, decision)
-        if outcome.phase != "completed":
-            yield from _results(outcome, plan)
-            ended = f"was rolled back: {outcome.reason}"
-            waits = f"waits for a person ({outcome.held}); see the job rollout_command: promote, resume or abort"
-            raise dg.Failure(
-                description=f"The rollout of {model.name} version {outcome.version} {waits if outcome.held else ended}",
-                metadata={
-                    "left_untouched": "the stable version, which goes on answering",
-                    "rollout": outcome.id,
-                    "timeline": table(outcome.timeline),
-                    **_seen(outcome),
-                },
-                allow_retries=False,
-            )
-        yield dg.MaterializeResult(
-            metadata={
-                **_seen(outcome),
-                "version": outcome.version,
-                "rollout": outcome.id,
-                "status": outcome.status,
-                "strategy": outcome.plan.get("strategy", "-"),
-                "timeline": table(outcome.timeline),
-                "decision_record": outcome.record or {},
-            },
-            check_results=list(_results(outcome, plan)),
-        )
+        yield from told(model.name, outcome, plan)
 
     return released
 
 
-def _rollouts_asset(domain: Domain, model: ModelDeclaration) -> dg.AssetsDefinition:
+def rollouts_asset(model: str, owner: str, group: str = GROUP) -> dg.AssetsDefinition:
+    """All rollouts of a model, whatever kind of model it is."""
+
     @dg.asset(
-        key=rollouts_key(model.name),
-        deps=[release_key(model.name)],
+        key=rollouts_key(model),
+        deps=[release_key(model)],
         description=(
-            f"All rollouts of {model.name} as the controller's log has them, whoever submitted them, and a picture of "
+            f"All rollouts of {model} as the controller's log has them, whoever submitted them, and a picture of "
             "the newest one: weights, requests, evidence. The sensor rollouts keeps it up to date."
         ),
-        owners=[model.owner or domain.owner],
-        group_name=GROUP,
+        owners=[owner],
+        group_name=group,
         kinds={"envoy"},
         tags={"stage": "delivery"},
     )
@@ -166,8 +173,8 @@ def _rollouts_asset(domain: Domain, model: ModelDeclaration) -> dg.AssetsDefinit
         from serving.rollout.read import list_rollouts, read_state
 
         settings = registry.settings()
-        found = list_rollouts(model.name, settings)
-        state = read_state(model.name, settings)
+        found = list_rollouts(model, settings)
+        state = read_state(model, settings)
         metadata: dict[str, Any] = {
             "stable": state.arms[state.stable].version if state.stable else "none",
             "weights": {name: f"{weight}%" for name, weight in state.weights.items()},

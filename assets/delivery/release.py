@@ -78,7 +78,11 @@ def release(
     rollout_id = submit(plan, settings, rollout_id=f"{model}-v{challenger}-{name}")
     boundary("release.submitted")
     log(f"{model}: submitted rollout {rollout_id} of version {challenger}; stable is {stable or 'none'}")
-    patience = PATIENCE_S + plan.ready_timeout_s + (plan.deadline_s if plan.strategy != "blue_green" else 0)
+    patience = (
+        PATIENCE_S
+        + plan.ready_timeout_s
+        + (0 if plan.strategy == "blue_green" else plan.deadline_s * (2 if plan.shadow_first else 1))
+    )
     return _outcome(wait_for(model, rollout_id, patience, settings, until_held=True), "released", settings)
 
 

@@ -124,18 +124,19 @@ def main() -> None:
     (home / "dagster.yaml").write_text(yaml.safe_dump(instance_config(kubeconfig)))
     sizes = read_sizes()
     sized = by_step(loaded.defs, sizes)
-    ordinary = next(node.name for node in lifecycle().nodes if node.name not in sized)
+    steps = [node.name for node in lifecycle().nodes]
+    ordinary = next(name for name in steps if name not in sized)
     with dg.DagsterInstance.from_config(str(home)) as instance:
-        run, steps = run_and_steps(instance, [ordinary, *sized])
+        run, pods = run_and_steps(instance, [ordinary, *(name for name in sized if name in steps)])
     gpu = build_pod_body("pipes-1", None, ["python", "train.py"], {}, None, sizes.sizes["gpu"].pod(IMAGE))
     print(
         json.dumps(
             {
                 "run": run,
-                "steps": steps,
+                "steps": pods,
                 "ordinary": ordinary,
                 "sized": sized,
-                "nodes": [node.name for node in lifecycle().nodes],
+                "nodes": sorted({n.name for j in loaded.defs.get_repository_def().get_all_jobs() for n in j.nodes}),
                 "gpu": plain(gpu),
                 "executors": sorted({j.executor_def.name for j in loaded.defs.get_repository_def().get_all_jobs()}),
                 "pipes": type((loaded.defs.resources or {})["pipes"]).__name__,

@@ -258,11 +258,31 @@ def test_a_pod_is_not_waited_for_longer_than_allowed(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(PipesK8sClient, "run", lambda self, **given: waited.append(given["pod_wait_timeout"]))
     client = BoundedPipesK8sClient(longest_s=60)
-    client.run(context=None)
-    client.run(context=None, pod_wait_timeout=30)
-    client.run(context=None, pod_wait_timeout=86400)
+    client.run(context=None, image="i")
+    client.run(context=None, image="i", pod_wait_timeout=30)
+    client.run(context=None, image="i", pod_wait_timeout=86400)
     assert waited == [60, 30, 60]
     assert BoundedPipesK8sClient().longest_s == LONGEST_S < 86400
+
+
+def test_what_a_step_hands_on_needs_an_image_with_vllm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from dagster_k8s import PipesK8sClient
+    from dagster_k8s.pipes import build_pod_body
+
+    size = read_sizes().sizes["gpu"]
+    with pytest.raises(DeclarationError, match=r"sizes\.yaml: the size gpu names no image"):
+        BoundedPipesK8sClient(size=size).run(context=None, command=["python"], env={})
+    started: list[dict[str, Any]] = []
+    monkeypatch.setattr(PipesK8sClient, "run", lambda self, **given: started.append(given["base_pod_spec"]))
+    sized = size.model_copy(update={"image": "registry/clearway-llm:1"})
+    assert sized.step()["container_config"]["image"] == "registry/clearway-llm:1"
+    BoundedPipesK8sClient(size=sized, home=tmp_path).run(context=None, command=["python"], env={})
+    pod = build_pod_body("tuning", None, ["python", "tune.py"], {}, None, started[0]).to_dict()["spec"]
+    (container,) = pod["containers"]
+    assert container["image"] == "registry/clearway-llm:1"
+    assert container["volume_mounts"][0]["mount_path"] == str(tmp_path)
+    assert pod["volumes"][0]["persistent_volume_claim"]["claim_name"] == "clearway-home"
+    assert pod["security_context"]["run_as_user"] == 10001
 
 
 def test_a_laptop_runs_in_one_process_and_pipes_to_a_child(tmp_path: Path) -> None:
