@@ -29,6 +29,16 @@ def refuse_unless_installed() -> None:
         raise LeftOut("vLLM is not installed", untouched="everything.", todo="make llm")
 
 
+def link_models(settings: Settings) -> None:
+    """Give a temporary home the models that ``make llm`` prepared."""
+    from serving.llm import paths
+
+    models = paths.models(settings)
+    models.parent.mkdir(parents=True, exist_ok=True)
+    if not models.exists():
+        models.symlink_to(PROJECT / ".clearway" / "llm" / "models")
+
+
 def steps(rounds: int) -> dict[str, list[float]]:
     """Release a first version, then by round: a canary to 100% and, back to the version before, one that is aborted.
 
@@ -39,7 +49,6 @@ def steps(rounds: int) -> dict[str, list[float]]:
     from assets.delivery.demonstration import chats, llm_versions
     from assets.domains import current_domain
     from orchestration.home import local_key, prepare
-    from serving.llm import paths
     from serving.rollout.plan import ReleasePlan, Smoke
     from serving.rollout.read import wait_for
     from serving.rollout.submit import submit
@@ -48,10 +57,7 @@ def steps(rounds: int) -> dict[str, list[float]]:
 
     settings = get_settings()
     prepare(settings)
-    models = paths.models(settings)
-    models.parent.mkdir(parents=True, exist_ok=True)
-    if not models.exists():
-        models.symlink_to(PROJECT / ".clearway" / "llm" / "models")
+    link_models(settings)
     folder = current_domain().folder
     declared = sorted((folder / "llms").glob("*.yaml"))[0]
     model, plan_file = declared.stem, folder / "releases" / f"{declared.stem}_canary.yaml"

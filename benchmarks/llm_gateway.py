@@ -108,23 +108,24 @@ def chain(settings: Settings) -> Iterator[tuple[str, str]]:
             process.wait(20)
 
 
-def declare(settings: Settings, port: int) -> None:
-    """Have the gateway know the stub as a released language model, whose server listens on ``port``."""
+def declare(settings: Settings, port: int, model: str = MODEL, version: str = "1", arm: str = ARM) -> None:
+    """Have the gateway know a language model, the stub or another, as released; its server listens on ``port``."""
     from serving.llm.spec import LLM_FILE, LLMSpec
     from serving.models.registry import cache_folder
     from serving.rollout.log import RolloutLog
     from serving.rollout.plan import ReleasePlan
 
-    folder = cache_folder(MODEL, "1", settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / LLM_FILE).write_text(LLMSpec(model=MODEL, base="owner/name").model_dump_json())
-    log, plan = RolloutLog(MODEL, settings), ReleasePlan(model=MODEL, version="1")
+    folder = cache_folder(model, version, settings)
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        (folder / LLM_FILE).write_text(LLMSpec(model=model, base="owner/name").model_dump_json())
+    log, plan = RolloutLog(model, settings), ReleasePlan(model=model, version=version)
     log.append("submitted", "r1", plan=plan.model_dump(mode="json"), submitted_at="2024-01-01T00:00:00+00:00")
-    log.append("starting", "r1", arm=ARM, port=port)
+    log.append("starting", "r1", arm=arm, port=port)
     log.append("ready", "r1")
     log.append("smoked", "r1", evidence={"passed": True})
-    log.append("switched", "r1", weights={ARM: 100})
-    log.append("aliased", "r1", alias="champion", version="1", was=None)
+    log.append("switched", "r1", weights={arm: 100})
+    log.append("aliased", "r1", alias="champion", version=version, was=None)
     log.append("completed", "r1", record={})
 
 
