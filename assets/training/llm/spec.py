@@ -60,7 +60,7 @@ class Questions(Declared):
 class CopilotGates(Declared):
     """Floors of a version; shares are of questions, 0 to 1."""
 
-    valid: float = Field(default=0.99, description="replies that the semantic layer takes")
+    valid: float = Field(default=0.98, description="replies that the semantic layer takes")
     exact: float = Field(default=0.85, description="the very query that was meant, unseen English phrasings")
     executed: float = Field(default=0.9, description="right results, unseen English phrasings")
     combination: float = Field(default=0.8, description="right results, unseen combinations")
