@@ -25,7 +25,6 @@ from serving.settings import PROJECT, Settings
 AIMS = {"en: phrasing": 3.0, "en: combination": 8.0, "en: refusal": 5.0}
 P50_S = 2.5
 AT_ONCE = (1, 4, 16)
-STUDENT_STEPS = 600
 
 
 def measure(world: World) -> list[Row]:
@@ -58,8 +57,8 @@ def measure(world: World) -> list[Row]:
     rows.append(Row("question to rows, one user, p50", "s", tuple(answered["seconds"]), aim=P50_S))
     rows.append(Row("of them without rows", "%", (100 * answered["without"],)))
     world.say("a student of half the layers")
-    student = world.call(home, "benchmarks.copilot:distil", steps=4 if world.quick else STUDENT_STEPS, most=most,
-                         **({"teacher_steps": 4} if world.quick else {})).result  # fmt: skip
+    student = world.call(home, "benchmarks.copilot:distil", most=most,
+                         **({"steps": 4, "teacher_steps": 4} if world.quick else {})).result  # fmt: skip
     for row in student["table"]:
         if not row["questions"].startswith("en kind"):
             rows.append(Row(f"student, {row['questions']}: wrong results", "%", (_wrong(row),)))
@@ -124,24 +123,19 @@ def tune(steps: int | None = None) -> dict[str, Any]:
 def ask_all(version: str, most: int) -> dict[str, Any]:
     """Tables of who answers how well, and tokens a second by requests at once."""
     from assets.training.llm import baselines
-    from assets.training.llm.evaluate import Judge, Said, ask, lines, table
+    from assets.training.llm.evaluate import Judge, Said, ask, table
     from assets.training.llm.version import base_version
     from serving.llm.once import serving
     from serving.llm.register import register
-    from serving.semantics import reply
-    from serving.semantics.asking import COPILOT, body
-    from serving.semantics.linking import linker
+    from serving.semantics.asking import COPILOT
 
     with _known() as (declared, engine, pairs, settings):
-        schema = reply.schema(engine.catalogue())
-        held = lines(pairs.path)
-        random.Random(1).shuffle(held)
-        held = [*held[:most], *own_words(date.fromisoformat(held[0]["today"]))]
+        held = _held(pairs, most)
+        held += own_words(date.fromisoformat(held[0]["today"]))
         some = held[: declared.questions.base * 2]
         said: dict[str, tuple[Sequence[dict[str, str]], list[Said]]] = {}
         tokens: dict[str, float] = {}
-        linked = linker(engine)
-        bodies = [body(line["question"], linked(line["question"]), schema) for line in held]
+        bodies = _bodies(engine, held)
         with serving(COPILOT, version, settings) as url:
             said["copilot"] = (held, ask(url, bodies))
             for number in AT_ONCE:
@@ -166,6 +160,25 @@ def ask_all(version: str, most: int) -> dict[str, Any]:
             for language in sorted({line["language"] for line in held})
         }  # fmt: skip
     return {"tables": tables, "tokens": tokens, "invalid": sum(invalid) / len(invalid), "prompts": prompts}
+
+
+def _held(pairs: Any, most: int) -> list[dict[str, str]]:
+    """So many of the held-out questions, the same ones in every call."""
+    from assets.training.llm.evaluate import lines
+
+    held = lines(pairs.path)
+    random.Random(1).shuffle(held)
+    return held[:most]
+
+
+def _bodies(engine: Any, held: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+    """The requests of questions, as the gateway makes them."""
+    from serving.semantics import reply
+    from serving.semantics.asking import body
+    from serving.semantics.linking import linker
+
+    schema, linked = reply.schema(engine.catalogue()), linker(engine)
+    return [body(line["question"], linked(line["question"]), schema) for line in held]
 
 
 def own_words(today: date) -> list[dict[str, str]]:
@@ -255,28 +268,23 @@ def _until_answered(client: Any, url: str, question: str) -> None:
     raise AssertionError("the gateway does not answer questions")
 
 
-def distil(steps: int, most: int, teacher_steps: int | None = None) -> dict[str, Any]:
+def distil(most: int, steps: int | None = None, teacher_steps: int | None = None) -> dict[str, Any]:
     """A student of half the layers, of the teacher that :func:`tune` left: how well it answers, speed, what it took."""
     from assets.training.llm.adapter import tuned
-    from assets.training.llm.evaluate import Judge, ask, lines, table
+    from assets.training.llm.evaluate import Judge, ask, table
     from assets.training.llm.spec import StudentSettings
     from serving.llm.once import serving
     from serving.llm.register import register
-    from serving.semantics import reply
-    from serving.semantics.asking import COPILOT, body
-    from serving.semantics.linking import linker
+    from serving.semantics.asking import COPILOT
 
     with _known() as (declared, engine, pairs, settings):
-        student = StudentSettings(steps=steps)
+        student = StudentSettings(**({"steps": steps} if steps else {}))
         made = tuned(
             _declared(declared, teacher_steps).model_copy(update={"student": student}), pairs, settings, _run, print
         )
         version = register(declared.spec(), weights=made.path, alias=None, settings=settings)
-        schema, held = reply.schema(engine.catalogue()), lines(pairs.path)
-        random.Random(1).shuffle(held)
-        held = held[:most]
-        linked = linker(engine)
-        bodies = [body(line["question"], linked(line["question"]), schema) for line in held]
+        held = _held(pairs, most)
+        bodies = _bodies(engine, held)
         with serving(COPILOT, version, settings) as url:
             said = ask(url, bodies)
             rate = _rate(url, bodies[:8], 1)
