@@ -44,13 +44,13 @@ class Real:
             **more,
         }
         url = f"{self.settings.gateway_url}/v1/chat/completions"
-        return httpx.post(url, json=body, headers=self.headers(ident), timeout=60)
+        return httpx.post(url, json=body, headers=self.headers(ident), timeout=240)
 
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
     settings = fake.home(tmp_path_factory.mktemp("vllm"))
-    declared = fake.spec(base=str(vllm.BASE), first_token_s=60, between_tokens_s=30, answer_s=60, max_model_len=512)
+    declared = fake.spec(base=str(vllm.BASE), first_token_s=60, between_tokens_s=30, answer_s=240, max_model_len=512)
     version = register(declared, settings=settings, alias=None)
     with vllm.launched(settings, version) as server:
         fake.log_release(settings, version, server.port, weights={fake.arm(version): 100}, done=True)
@@ -98,16 +98,18 @@ def test_the_smoke_test_passes(real: Real) -> None:
 def test_it_drains_and_stops_without_cutting_an_answer(real: Real) -> None:
     """The last of the module: the server is gone afterwards."""
     got: list[httpx.Response] = []
-    more = {"stream": True, "max_tokens": 400, "ignore_eos": True}
+    more = {"stream": True, "max_tokens": 120, "ignore_eos": True}
     caller = threading.Thread(target=lambda: got.append(real.chat("long-answer", **more)))
     caller.start()
-    fake.until("it is being answered", lambda: vllm.running_requests(real.url) == 1)
+    fake.until("it is being answered", lambda: vllm.running_requests(real.url) == 1, 120)
     children = psutil.Process(real.process.pid).children(recursive=True)
     # To the server alone: its workers die of the signal at once, and with them what is being answered.
     real.process.send_signal(signal.SIGTERM)
-    caller.join(60)
+    # Few enough tokens for a busy machine to make within the time that the server has to drain (30 s).
+    caller.join(240)
+    assert got, "the answer was cut"
     assert got[0].text.endswith("data: [DONE]\n\n")
-    assert got[0].text.count("data: {") > 200  # and it is the whole of it
-    assert real.process.wait(60) == 0
+    assert got[0].text.count("data: {") > 80  # and it is the whole of it
+    assert real.process.wait(120) == 0
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not alive, alive
