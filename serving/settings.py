@@ -45,6 +45,16 @@ class Settings(BaseSettings):
     feature_registry_uri: str | None = None
     online_store_uri: str | None = None
     dagster_postgres_url: SecretStr | None = None
+    # Two copies of the graph: one is read, the other is written. Each is bolt://host:port/database.
+    graph_url_a: str | None = None
+    graph_url_b: str | None = None
+    graph_user: str = "root"
+    graph_password: SecretStr | None = None
+    vectors_url: str | None = None
+    vectors_token: SecretStr | None = None
+    embeddings: Literal["english", "multilingual"] = "english"
+    # A key of the gateway for the model that reads documents, where one is declared.
+    extract_key: SecretStr | None = None
     api_keys_file: Path | None = None
 
     # Sensors look as often as they declare, times this; the replay's look more often.
@@ -59,6 +69,9 @@ class Settings(BaseSettings):
     mlflow_port: int = 8483
     webserver_port: int = 3000
     code_server_port: int = 8484
+    graph_port: int = 8485
+    graph_http_port: int = 8486
+    vectors_port: int = 8487
 
     @model_validator(mode="after")
     def _complete(self) -> Settings:
@@ -152,6 +165,20 @@ class Settings(BaseSettings):
     def runtime(self) -> Path:
         """Supervisor's configuration, socket and logs."""
         return self.home / "runtime"
+
+    @property
+    def knowledge(self) -> Path:
+        """Files of graph and vectors, the indexes of retrieval, and ``current.json``, which names what is read."""
+        return self.home / "knowledge"
+
+    @property
+    def vectors(self) -> str:
+        return self.vectors_url or f"http://{self.host}:{self.vectors_port}"
+
+    def graph(self, slot: str) -> str:
+        """Where one of the two copies of the graph (``a``, ``b``) is reached."""
+        declared = {"a": self.graph_url_a, "b": self.graph_url_b}[slot]
+        return declared or f"bolt://{self.host}:{self.graph_port}/knowledge_{slot}"
 
     @property
     def keys_file(self) -> Path:

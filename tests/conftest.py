@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
+import tests.bolt_url  # noqa: E402, F401  reads the environment before it is cleared
+
 for name in [n for n in os.environ if n.startswith("CLEARWAY_")]:
     del os.environ[name]
 # Whatever forgets to name its home lands here, not in the user's.
@@ -17,3 +23,12 @@ os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "1")
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Settings of a home whose graph and vectors' servers run; a test empties what it uses."""
+    from tests.knowledge import running
+
+    with running(tmp_path_factory.mktemp("stores")) as settings:
+        yield settings

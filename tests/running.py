@@ -12,7 +12,7 @@ from pathlib import Path
 from serving.settings import PROJECT
 
 SECOND_DOMAIN = PROJECT / "tests" / "second_domain"
-PORTS = ("GATEWAY", "ENVOY", "ENVOY_ADMIN", "MLFLOW", "WEBSERVER", "CODE_SERVER")
+PORTS = ("GATEWAY", "ENVOY", "ENVOY_ADMIN", "MLFLOW", "WEBSERVER", "CODE_SERVER", "GRAPH", "GRAPH_HTTP", "VECTORS")
 
 
 def free_ports(count: int) -> list[int]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.errors import ClearwayError
+from serving.retrieval.access import EVERYTHING, joined
 from serving.settings import Settings, get_settings
 
 SCOPES = ("predict", "read", "operate", "feed")
@@ -27,12 +28,20 @@ IDENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")
 
 @dataclass(frozen=True)
 class Caller:
-    """Who a key belongs to, what it may do, and how much a minute of language models; None is no limit."""
+    """Who a key belongs to, what it may do, and how much a minute of language models; None is no limit.
+
+    ``labels`` are those of knowledge that it sees beside what has none; ``*`` sees everything.
+    """
 
     id: str
     scopes: frozenset[str]
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+    labels: frozenset[str] = frozenset()
+
+    @property
+    def sees_everything(self) -> bool:
+        return EVERYTHING in self.labels
 
 
 def _digest(key: str) -> str:
@@ -61,16 +70,19 @@ def create_key(
     *,
     requests_per_minute: int | None = None,
     tokens_per_minute: int | None = None,
+    labels: Sequence[str] = (),
 ) -> str:
     """Make a key, keep its hash, return the key itself: it exists nowhere else.
 
     Args:
+        labels: of knowledge that it sees; ``*`` for everything.
         requests_per_minute: requests to language models; None is no limit.
         tokens_per_minute: their tokens, of prompts and answers together.
 
     Raises:
-        ClearwayError: the id is taken or malformed, a scope is unknown, or a limit is below 1.
+        ClearwayError: the id is taken or malformed, a scope is unknown, a label malformed, or a limit is below 1.
     """
+    joined(label for label in labels if label != EVERYTHING)
     limits = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
     wrong = [
         f"{name} is {value}, expected at least 1" for name, value in limits.items() if value is not None and value < 1
@@ -96,6 +108,7 @@ def create_key(
             "scopes": sorted(set(scopes)),
             "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
             **{name: value for name, value in limits.items() if value is not None},
+            **({"labels": sorted(set(labels))} if labels else {}),
         }
         aside = file.with_name(f".{file.name}.new")
         aside.unlink(missing_ok=True)
@@ -114,7 +127,11 @@ def key_ids(settings: Settings | None = None) -> list[str]:
 
 def _caller(item: dict[str, Any]) -> Caller:
     return Caller(
-        str(item["id"]), frozenset(item["scopes"]), item.get("requests_per_minute"), item.get("tokens_per_minute")
+        str(item["id"]),
+        frozenset(item["scopes"]),
+        item.get("requests_per_minute"),
+        item.get("tokens_per_minute"),
+        frozenset(item.get("labels", ())),
     )
 
 
@@ -148,6 +165,7 @@ def main() -> None:
     create.add_argument("--scope", required=True, action="append", choices=SCOPES)
     create.add_argument("--requests-per-minute", type=int, help="to language models; default: no limit")
     create.add_argument("--tokens-per-minute", type=int, help="of language models; default: no limit")
+    create.add_argument("--label", action="append", default=[], help="of knowledge that it sees; * for everything")
     commands.add_parser("list", help="ids of the keys there are")
     options = parser.parse_args()
     try:
@@ -156,7 +174,7 @@ def main() -> None:
                 "requests_per_minute": options.requests_per_minute,
                 "tokens_per_minute": options.tokens_per_minute,
             }
-            print(create_key(options.id, options.scope, **limits))
+            print(create_key(options.id, options.scope, **limits, labels=options.label))
         else:
             print("\n".join(key_ids()))
     except ClearwayError as error:

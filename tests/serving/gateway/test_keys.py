@@ -80,3 +80,19 @@ def test_a_key_carries_its_limits(tmp_path: Path) -> None:
     with pytest.raises(ClearwayError, match="tokens_per_minute is 0, expected at least 1"):
         create_key("none", ["predict"], settings, tokens_per_minute=0)
     assert key_ids(settings) == ["limited", "free"]
+
+
+def test_a_key_carries_its_labels(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    caller = KeyRing(settings).caller(create_key("staff", ["read"], settings, labels=["staff", "plan"]))
+    assert caller is not None
+    assert (caller.labels, caller.sees_everything) == (frozenset({"staff", "plan"}), False)
+    everything = KeyRing(settings).caller(create_key("all", ["read"], settings, labels=["*"]))
+    assert everything is not None
+    assert everything.sees_everything
+    none = KeyRing(settings).caller(create_key("none", ["read"], settings))
+    assert none is not None
+    assert none.labels == frozenset()
+    with pytest.raises(ClearwayError, match="labels"):
+        create_key("bad", ["read"], settings, labels=["A|B"])
+    assert key_ids(settings) == ["staff", "all", "none"]
