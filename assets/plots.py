@@ -43,7 +43,7 @@ def version_plots(
     axes[2].barh([n.replace("__", " ").replace("_", " ") for n, _ in best], [v for _, v in best], color=ACCENT)
     axes[2].set(title="Gain by input")
     axes[2].tick_params(axis="y", labelsize=7)
-    return {"evaluation": _png(made)}
+    return {"evaluation": png(made)}
 
 
 def line(title: str, x: list[str], series: dict[str, list[float | None]], unit: str = "") -> bytes:
@@ -55,7 +55,7 @@ def line(title: str, x: list[str], series: dict[str, list[float | None]], unit: 
     if len(series) > 1:
         axes[0].legend(frameon=False, fontsize=8)
     axes[0].tick_params(axis="x", rotation=45)
-    return _png(made)
+    return png(made)
 
 
 def figure(rows: int, columns: int, size: tuple[float, float], *, sharex: bool = False) -> tuple[Figure, list[Any]]:
@@ -75,7 +75,7 @@ def figure(rows: int, columns: int, size: tuple[float, float], *, sharex: bool =
     return made, axes
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()

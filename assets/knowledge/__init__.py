@@ -1,0 +1,1 @@
+"""The ontology, the graph, documents, vectors and communities: what retrieval stands on."""

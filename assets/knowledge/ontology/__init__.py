@@ -1,0 +1,1 @@
+"""The ontology: its terms, its reasoning, shapes of things, and RDF in and out."""

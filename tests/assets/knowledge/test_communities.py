@@ -1,0 +1,73 @@
+"""Communities and their reports: what a reader may not see moves nothing that they get."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assets.knowledge.communities import community_parts, find
+from assets.knowledge.things import check
+from serving.retrieval.access import union, visible
+from serving.retrieval.elements import Part, Relation
+from tests.knowledge import part, pump
+
+
+def ring(start: int, size: int, access: str = "") -> list[Relation]:
+    ids = range(start, start + size)
+    return [
+        Relation(f"Pump:{a}", "FEEDS", f"Pump:{b}", {}, "", access) for a in ids for b in ids if a < b
+    ]  # fmt: skip
+
+
+def test_dense_groups_are_found_and_told() -> None:
+    nodes = [pump(n) for n in range(20)]
+    relations = [*ring(0, 10), *ring(10, 10), Relation("Pump:0", "FEEDS", "Pump:10")]
+    found = [set(c.members) for c in find(nodes, relations, "") if c.level == 0]
+    assert sorted(found, key=len) == [{f"Pump:{n}" for n in range(10)}, {f"Pump:{n}" for n in range(10, 20)}]
+    (made,) = community_parts([part("p", nodes, relations)])
+    assert check([part("p", nodes, relations), made]) == []
+    text = made.passages[0].text
+    assert text.startswith("10 things: 10 Pumps.")
+    assert "45 times feeds" in text
+    again = community_parts([part("p", list(reversed(nodes)), list(reversed(relations)))])
+    assert {p.uid for p in again[0].passages} == {p.uid for p in made.passages}
+
+
+def test_a_community_that_did_not_change_keeps_its_uid() -> None:
+    nodes = [pump(n) for n in range(20)]
+    before = community_parts([part("p", nodes, [*ring(0, 10), *ring(10, 10)])])[0]
+    after = community_parts([part("p", [*nodes, pump(20)], [*ring(0, 10), *ring(10, 11)])])[0]
+    assert len({p.uid for p in before.passages} & {p.uid for p in after.passages}) == 1
+
+
+@st.composite
+def labelled(draw: Any) -> list[Part]:
+    accesses = st.sampled_from(["", "", "a", "b", "a|b"])
+    nodes = [pump(n, draw(accesses)) for n in range(draw(st.integers(3, 12)))]
+    pairs = [(a, b) for a in range(len(nodes)) for b in range(a + 1, len(nodes))]
+    chosen = draw(st.lists(st.sampled_from(pairs), unique=True, max_size=24))
+    relations = [
+        Relation(f"Pump:{a}", "FEEDS", f"Pump:{b}", {}, "", union(nodes[a].access, nodes[b].access, draw(accesses)))
+        for a, b in chosen
+    ]
+    return [part("p", nodes, relations)]
+
+
+@settings(max_examples=150, deadline=None)
+@given(labelled(), st.sampled_from([frozenset(), frozenset("a"), frozenset("b"), frozenset("ab")]))
+def test_a_reader_gets_the_reports_of_a_world_without_what_they_may_not_see(
+    world: list[Part], labels: frozenset[str]
+) -> None:
+    (whole,) = world
+    only = part(
+        "p",
+        [n for n in whole.nodes if visible(n.access, labels)],
+        [r for r in whole.relations if visible(r.access, labels)],
+    )
+
+    def got(parts: list[Part]) -> list[tuple[str, str]]:
+        return sorted((x.uid, x.text) for p in community_parts(parts) for x in p.passages if visible(x.access, labels))
+
+    assert got(world) == got([only])
