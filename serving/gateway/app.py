@@ -14,7 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from serving.errors import ClearwayError
-from serving.gateway import docs, feeds, openai, pages, questions, rollouts, tools
+from serving.gateway import docs, feeds, knowledge, openai, pages, questions, rollouts, tools
 from serving.gateway.answers import Refusal, plain, refused, request_id
 from serving.gateway.catalog import Catalog
 from serving.gateway.forward import Forwarder
@@ -149,6 +149,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     told = feeds.add_routes(app, gateway)
     llm = openai.add_routes(app, gateway)
     questions.add_routes(app, gateway, llm)
+    knowledge.add_routes(app, gateway)
     pages.add_routes(app)
     mcp = tools.add_routes(app)
 

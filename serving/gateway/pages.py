@@ -1,4 +1,4 @@
-"""The page on which people ask: three files, nothing from elsewhere, and a policy that lets nothing else in."""
+"""The pages on which people ask: nothing in them is from elsewhere, and a policy lets nothing else in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from fastapi import FastAPI, Response
 
 FOLDER = Path(__file__).with_name("page")
-TYPES = {"ask": "text/html", "ask.css": "text/css", "ask.js": "text/javascript"}
+KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+FILES = ("ask.html", "ask.css", "ask.js", "know.html", "know.css", "know.js", "graph.js", "page.js")
 HEADERS = {
     # The chart's own marks carry styles.
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -20,10 +21,11 @@ HEADERS = {
 
 
 def add_routes(app: FastAPI) -> None:
-    """Give the application the page; it holds no data, so it needs no key."""
-    for name, kind in TYPES.items():
-        content = (FOLDER / (name if "." in name else f"{name}.html")).read_bytes()
-        app.add_api_route(f"/{name}", _giving(content, kind), methods=["GET"], include_in_schema=False)
+    """Give the application the pages; they hold no data, so they need no key."""
+    for name in FILES:
+        content, kind = (FOLDER / name).read_bytes(), KINDS[name.rpartition(".")[2]]
+        route = f"/{name.removesuffix('.html')}"
+        app.add_api_route(route, _giving(content, kind), methods=["GET"], include_in_schema=False)
 
 
 def _giving(content: bytes, kind: str) -> Callable[[], Awaitable[Response]]:

@@ -1,63 +1,9 @@
 "use strict";
 // One question at a time: the newest answer wins, an older one that comes late is dropped.
-const $ = (id) => document.getElementById(id);
 let answered = "", turn = 0; // the question whose answer is shown
-
-const given = new URLSearchParams(location.hash.slice(1)).get("key");
-if (given) { // from the printed link; it must not stay in the address
-  sessionStorage.setItem("key", given);
-  history.replaceState(null, "", location.pathname);
-}
-$("key").value = sessionStorage.getItem("key") || "";
-$("keybox").open = !$("key").value;
-$("key").addEventListener("change", () => { sessionStorage.setItem("key", $("key").value.trim()); say(""); known(); });
-
-async function call(path, body) {
-  const headers = { authorization: `Bearer ${$("key").value.trim()}` };
-  const options = body ? { method: "POST", body: JSON.stringify(body), headers: { ...headers, "content-type": "application/json" } } : { headers };
-  let response;
-  try { response = await fetch(path, options); } catch { throw new Error("The gateway does not answer. Is it running?"); }
-  const content = await response.json().catch(() => ({}));
-  if (!response.ok) {
-    if (response.status === 401) { $("keybox").open = true; $("key").focus(); }
-    const error = new Error((content.error && content.error.message) || `HTTP ${response.status}`);
-    error.content = content.error || {};
-    throw error;
-  }
-  return content;
-}
-
-function say(text, bad = false) { $("status").textContent = text; $("status").className = bad ? "bad" : ""; }
-
-function element(name, text, kind) {
-  const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text; // never as HTML: values are anybody's
-  if (kind) made.className = kind;
-  return made;
-}
-
-function shown(value) {
-  if (value === null || value === undefined) return "–";
-  if (typeof value !== "number" || Number.isInteger(value)) return typeof value === "number" ? value.toLocaleString("en") : String(value);
-  return value.toLocaleString("en", { maximumSignificantDigits: 5 });
-}
 
 function written(query) { // a line for each part
   return `{\n${Object.entries(query).map(([name, value]) => ` ${JSON.stringify(name)}: ${JSON.stringify(value)}`).join(",\n")}\n}`;
-}
-
-function rows(columns, values) {
-  const table = $("rows");
-  table.replaceChildren();
-  const numbers = columns.map((_, i) => values.some((row) => typeof row[i] === "number"));
-  const head = table.createTHead().insertRow();
-  columns.forEach((name, i) => { const th = element("th", name, numbers[i] ? "n" : ""); th.scope = "col"; head.append(th); });
-  const body = table.createTBody();
-  for (const row of values.slice(0, 500)) {
-    const line = body.insertRow();
-    row.forEach((value, i) => line.append(element("td", shown(value), numbers[i] ? "n" : "")));
-  }
-  return values.length > 500 ? `${values.length} rows, the first 500 are shown` : values.length === 1 ? "1 row" : `${values.length} rows`;
 }
 
 function lineage(metrics) {
