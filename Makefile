@@ -18,7 +18,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: help all install llm run copilot replay ui stop status test check bench format clean
+.PHONY: help all install llm run copilot knowledge replay ui stop status test check bench format clean
 
 help:  ## This list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,13 +44,16 @@ llm: install  ## vLLM in .venv-llm and a small model for it; optional: minutes, 
 run: install  ## Land the sample, run the life cycle, leave the service answering.
 	@$(BIN)/python -m orchestration.run
 
-all: run llm rollouts copilot  ## Everything there is to see: run, llm, rollouts, copilot.
+all: run knowledge llm rollouts copilot  ## Everything there is to see: run, knowledge, llm, rollouts, copilot.
 
 rollouts: install  ## Canaries of a sound and of a broken version, with real requests; after run.
 	@$(BIN)/python -m orchestration.show_rollouts
 
 copilot: install  ## A language model tuned on this project's metrics, proven and released; after run and llm.
 	@$(BIN)/python -m orchestration.copilot
+
+knowledge: install  ## Things, documents, graph and vectors, published and searchable; after run.
+	@$(BIN)/python -m orchestration.knowledge
 
 replay: install  ## The sample's year again in data time: watched, reviewed, retrained; DAYS=n for fewer days.
 	@$(BIN)/python -m orchestration.replay $(if $(DAYS),--days $(DAYS))

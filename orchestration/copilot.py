@@ -61,13 +61,9 @@ def _needed(settings: Settings) -> None:
 
 def run_job() -> Any:
     """Run the job ``copilot`` as one run of the instance in DAGSTER_HOME."""
-    import dagster as dg
+    from orchestration.commanded import execute
 
-    from orchestration.definitions import defs
-
-    job = defs.resolve_job_def("copilot")
-    with dg.DagsterInstance.get() as instance:
-        return job.execute_in_process(instance=instance, run_config={"loggers": {"progress": {}}}, raise_on_error=False)
+    return execute("copilot")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import assets.delivery.assets as delivery
 import assets.delivery.copilot as copilot_delivery
 import assets.features.assets as features
 import assets.ingestion.assets as ingestion
+import assets.knowledge.assets as knowledge
 import assets.monitoring.assets as monitoring
 import assets.training.assets as training
 import assets.training.llm.assets as copilot
@@ -32,7 +33,7 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 pools.mend()
 warm.mend()
 
-STAGES = (ingestion, warehouse, features, training, delivery, monitoring, copilot, copilot_delivery)
+STAGES = (ingestion, warehouse, features, training, delivery, monitoring, copilot, copilot_delivery, knowledge)
 
 settings = get_settings()
 domain = current_domain()

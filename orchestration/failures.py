@@ -15,6 +15,7 @@ def why(event: dg.DagsterEvent) -> str:
     if data.user_failure_data and data.user_failure_data.description:
         return str(data.user_failure_data.description)
     error = data.error
-    while error is not None and error.cause is not None:
+    # An error of ours says what to do; what it was raised from does not.
+    while error is not None and error.cause is not None and "Left untouched: " not in error.message:
         error = error.cause
     return (error.message if error else event.message or "unknown").strip()

@@ -45,7 +45,8 @@ def local_key(settings: Settings) -> str:
     if file.exists() and "local" in key_ids(settings):
         return file.read_text().strip()
     number = 1 + sum(i.startswith("local") for i in key_ids(settings))
-    key = create_key("local" if number == 1 else f"local-{number}", ["predict", "read", "operate", "feed"], settings)
+    name = "local" if number == 1 else f"local-{number}"
+    key = create_key(name, ["predict", "read", "operate", "feed"], settings, labels=["*"])
     _write_private(file, key)
     return key
 

@@ -9,6 +9,8 @@ from assets.domains import Domain
 from assets.features.pushed import PUSHED
 from assets.ingestion.assets import feed_key, source_key
 from assets.ingestion.freshness import FRESH, TELLS
+from assets.knowledge.keys import ELEMENTS, GRAPH, PUBLISHED, READERS
+from assets.knowledge.spec import read_graph
 from assets.partitions import periods
 from assets.training.llm.assets import copilot_of
 
@@ -17,6 +19,28 @@ def _fresh(domain: Domain) -> list[dg.AssetCheckKey]:
     sources = domain.sources.values()
     files = [dg.AssetCheckKey(source_key(s.name), FRESH) for s in sources if s.partitioned]
     return files + [dg.AssetCheckKey(feed_key(s.name), TELLS) for s in sources if s.feed]
+
+
+def _knowledge() -> list[AssetJob]:
+    group = dg.AssetSelection.groups("knowledge")
+    return [
+        dg.define_asset_job(
+            "knowledge",
+            selection=group,
+            description="Things, documents, vectors, communities and their index, published by one switch.",
+        ),
+        dg.define_asset_job(
+            "knowledge_repair",
+            selection=group - dg.AssetSelection.assets(ELEMENTS),
+            config={"ops": {"__".join(GRAPH.path): {"config": {"verify": True}}}},
+            description="Compare every id of the copy that nobody reads with what is wanted, mend it, publish it.",
+        ),
+        dg.define_asset_job(
+            "knowledge_check",
+            selection=dg.AssetSelection.checks(dg.AssetCheckKey(PUBLISHED, READERS)),
+            description="Whether what readers get holds every id of what was published, in graph and vectors.",
+        ),
+    ]
 
 
 def jobs(domain: Domain) -> list[AssetJob]:
@@ -33,9 +57,10 @@ def jobs(domain: Domain) -> list[AssetJob]:
     ]
     return [
         *(copilot if copilot_of(domain) else []),
+        *(_knowledge() if read_graph(domain.folder) else []),
         dg.define_asset_job(
             "lifecycle",
-            selection=dg.AssetSelection.all() - by_group("monitoring", "retraining", "copilot") - told,
+            selection=dg.AssetSelection.all() - by_group("monitoring", "retraining", "copilot", "knowledge") - told,
             partitions_def=periods(domain),
             description="From the dropped files of the chosen months to a released, served version, as one run.",
         ),

@@ -47,26 +47,21 @@ def _serve(settings: Settings) -> None:
 
 def run_lifecycle(settings: Settings) -> Any:
     """Land the sample and run the job ``lifecycle`` over all periods, as one run of the instance in DAGSTER_HOME."""
-    import dagster as dg
-
-    from orchestration.definitions import defs, domain
+    from orchestration.commanded import execute
+    from orchestration.definitions import domain
     from orchestration.progress import console
 
     if domain.declared.sample is not None:
         written = domain.sample().land(settings.landing)
         console.print(f"[dim]landed {len(written)} files below {settings.landing}[/]")
     periods = domain.periods
-    job = defs.resolve_job_def("lifecycle") if hasattr(defs, "resolve_job_def") else defs.get_job_def("lifecycle")
-    with dg.DagsterInstance.get() as instance:
-        return job.execute_in_process(
-            instance=instance,
-            run_config={"loggers": {"progress": {}}},
-            tags={
-                "dagster/asset_partition_range_start": periods[0].isoformat(),
-                "dagster/asset_partition_range_end": periods[-1].isoformat(),
-            },
-            raise_on_error=False,
-        )
+    return execute(
+        "lifecycle",
+        {
+            "dagster/asset_partition_range_start": periods[0].isoformat(),
+            "dagster/asset_partition_range_end": periods[-1].isoformat(),
+        },
+    )
 
 
 if __name__ == "__main__":

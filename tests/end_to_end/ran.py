@@ -1,4 +1,4 @@
-"""One run of `make run` for the reference domain and one for the second, each shared by the tests of a file."""
+"""One run of `make run` for the reference domain, shared by a file, and one for the second, shared by all."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     yield from _run(Place(tmp_path_factory.mktemp("reference")))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     yield from _run(Place(Path(tmp_path_factory.mktemp("library")), SECOND_DOMAIN))

@@ -50,6 +50,7 @@ def test_a_user_finds_what_it_is_whose_it_is_and_where_it_belongs(loaded: dict[s
             "monitoring",
             "retraining",
             "copilot",
+            "knowledge",
         ), name
     for kind in ("jobs", "sensors"):
         for name, item in loaded["definitions"][kind].items():
