@@ -23,7 +23,7 @@ from assets.knowledge.documents.document import Document
 from assets.knowledge.documents.own import collect_own
 from assets.knowledge.documents.spec import document_sources
 from assets.knowledge.extract import Proposals, through_gateway
-from assets.knowledge.linked import Linked, document_parts
+from assets.knowledge.linked import document_parts
 from assets.knowledge.ontology.rdf import export
 from assets.knowledge.ontology.vocabulary import Vocabulary
 from assets.knowledge.platform import platform_parts
@@ -95,7 +95,7 @@ def gather(
         )
     lost = [Problem("", message) for message in linked.problems]
     wanted = Wanted(staged.unique(parts), settings.embeddings)
-    return Gathered(wanted, tuple(documents), (*found.problems, *lost), linked.resolved, _plain(linked))
+    return Gathered(wanted, tuple(documents), (*found.problems, *lost), linked.resolved, linked.unresolved)
 
 
 @contextmanager
@@ -124,10 +124,6 @@ def _local_key(settings: Settings) -> str:
             untouched="what is published.",
             todo="set CLEARWAY_EXTRACT_KEY to a key of the gateway with the scope predict.",
         ) from error
-
-
-def _plain(linked: Linked) -> dict[str, Counter[str]]:
-    return dict(linked.unresolved)
 
 
 def properties(parts: Sequence[Part]) -> dict[str, set[str]]:

@@ -139,21 +139,3 @@ def check(parts: Sequence[Part]) -> list[str]:
             elif not split(access[passage.document]) <= split(passage.access):
                 problems.append(f"{part.name}: passage {passage.uid}: labels of {passage.document} missing")
     return problems
-
-
-def merged(parts: Iterable[Part]) -> list[Part]:
-    """Parts of one name as one."""
-    by: dict[str, list[Part]] = defaultdict(list)
-    for part in parts:
-        by[part.name].append(part)
-    return [
-        some[0]
-        if len(some) == 1
-        else Part(
-            name,
-            tuple(n for p in some for n in p.nodes),
-            tuple(r for p in some for r in p.relations),
-            tuple(x for p in some for x in p.passages),
-        )
-        for name, some in by.items()
-    ]

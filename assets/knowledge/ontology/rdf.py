@@ -7,7 +7,7 @@ inverse: the parts that come back are equal to those that went out.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -60,22 +60,19 @@ def quads(parts: Iterable[Part], words: Vocabulary) -> Iterator[str]:
     for part in parts:
         for node in part.nodes:
             yield from _node_quads(part.name, node, words)
-        pairs = Counter((r.source, r.predicate, r.target, r.access) for r in part.relations)
         for one in part.relations:
             graph = f"<{ACCESS}{quote(one.access)}>"
             triple = (thing(one.source), words.predicates[one.predicate], thing(one.target))
             yield f"<{triple[0]}> <{triple[1]}> <{triple[2]}> {graph} .\n"
-            said = one.key or one.properties or pairs[one.source, one.predicate, one.target, one.access] > 1
             subject = f"<{STATEMENT}{digest(part.name, one.uid)}>"
             yield f"{subject} <{PART}> {_literal(part.name)} {graph} .\n"
             yield f"{subject} <{RDF}type> <{RDF}Statement> {graph} .\n"
             for name, value in zip(("subject", "predicate", "object"), triple, strict=True):
                 yield f"{subject} <{RDF}{name}> <{value}> {graph} .\n"
-            if said:
-                if one.key:
-                    yield f"{subject} <{PLATFORM}key> {_literal(one.key)} {graph} .\n"
-                for name, content in sorted(one.properties.items()):
-                    yield f"{subject} <{_property(words, one.predicate, name)}> {_literal(content)} {graph} .\n"
+            if one.key:
+                yield f"{subject} <{PLATFORM}key> {_literal(one.key)} {graph} .\n"
+            for name, content in sorted(one.properties.items()):
+                yield f"{subject} <{_property(words, one.predicate, name)}> {_literal(content)} {graph} .\n"
 
 
 def _node_quads(part: str, node: Node, words: Vocabulary) -> Iterator[str]:

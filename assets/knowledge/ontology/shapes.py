@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from assets.knowledge.ontology.rdf import THING, thing
 from assets.knowledge.ontology.vocabulary import Vocabulary
-from serving.retrieval.elements import Part, digest
+from serving.retrieval.elements import Part
 
 
 @dataclass(frozen=True)
@@ -26,17 +26,6 @@ def shaped_kinds(words: Vocabulary) -> set[str]:
 
     targets = {str(iri) for iri in words.shapes.objects(None, SH.targetClass)}
     return {kind for kind, iri in words.kinds.items() if iri in targets}
-
-
-def concerned(parts: Sequence[Part], words: Vocabulary) -> str:
-    """A digest of all that the shapes look at: unchanged, their verdict is unchanged."""
-    kinds = shaped_kinds(words)
-    some = sorted(p.digest for p in parts if any(n.kind in kinds for n in p.nodes) or _about(p, kinds))
-    return digest(some, sorted(words.shapes.serialize(format="nt").splitlines()))
-
-
-def _about(part: Part, kinds: set[str]) -> bool:
-    return any(one.source.partition(":")[0] in kinds for one in part.relations)
 
 
 def violations(parts: Sequence[Part], words: Vocabulary, limit: int = 200) -> list[Violation]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assets.knowledge.spec import GraphFile
-from serving.errors import ClearwayError, DeclarationError
+from serving.errors import DeclarationError
 
 if TYPE_CHECKING:
     from rdflib import Graph
@@ -183,16 +183,3 @@ def _readable(text: str, names: Mapping[str, str]) -> str:
     for iri, kind in names.items():
         text = text.replace(iri, f"a {kind}")
     return text
-
-
-def require_consistent(words: Vocabulary, properties: Mapping[str, set[str]]) -> None:
-    """Raises:
-    ClearwayError: something is undeclared or contradictory; each is listed.
-    """
-    problems = [*undeclared(words, properties), *contradictions(words)]
-    if problems:
-        raise ClearwayError(
-            "the ontology does not hold:\n" + "\n".join(f"  {p}" for p in problems[:20]),
-            untouched="what is published.",
-            todo="declare the terms, or mend the relations in ontology/.",
-        )

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from assets.knowledge.spec import GraphFile
-from assets.knowledge.things import check, mart_parts, merged, scalar
+from assets.knowledge.things import check, mart_parts, scalar
 from serving.errors import ClearwayError
 from serving.retrieval.elements import Passage
 from tests.knowledge import at, part, pump, site
@@ -80,11 +80,6 @@ def test_parts_that_do_not_fit_are_told_by_their_elements() -> None:
         "b: Pump:1 AT Site:y  exists twice",
         "b: passage Doc:1#0: there is no Doc:1",
     ]
-
-
-def test_parts_of_one_name_become_one() -> None:
-    (one, two) = merged([part("a", [pump(1)]), part("b", [site("x")]), part("a", [pump(2)])])
-    assert ([n.uid for n in one.nodes], two.name) == (["Pump:1", "Pump:2"], "b")
 
 
 def test_values_that_no_graph_has_are_left_out() -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from assets.knowledge.ontology.shapes import concerned, violations
+from assets.knowledge.ontology.shapes import violations
 from assets.knowledge.ontology.vocabulary import Vocabulary, contradictions, undeclared, vocabulary
 from assets.knowledge.spec import GraphFile, read_graph
 from serving.errors import DeclarationError
-from serving.retrieval.elements import Node, Relation
+from serving.retrieval.elements import Relation
 from serving.settings import PROJECT
 from tests.knowledge import at, part, pump, site
 
@@ -86,8 +86,6 @@ def test_a_thing_out_of_its_shape_is_named_with_its_value(words: Vocabulary) -> 
         )
     ]
     assert [v.uid for v in violations(wrong_end, words)] == ["Pump:1"]
-    assert concerned(good, words) != concerned(bad, words)
-    assert concerned(good, words) == concerned([*good, part("other", [Node("Run:1", "Run", "r")])], words)
 
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
