@@ -108,7 +108,7 @@ def recall() -> dict[str, Any]:
     retrieval = opened()
     version = retrieval.version()
     settings, model = get_settings(), embedder(version.published.embeddings)
-    passages = list(of_version(version.published.version, settings).passages)
+    passages = list(of_version(version.published.version, settings).embedded)
     cache = Embedded(settings.knowledge / "embedded.db", model)
     vectors = cache.vectors([text_of(passage) for passage in passages], Brought())
     place = {passage.uid: i for i, passage in enumerate(passages)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import sqlite3
 import time
@@ -96,7 +97,7 @@ class Knowledge:
         cache = Embedded(self.settings.knowledge / "embedded.db", embedder(wanted.embeddings))
         collection = servers.vectors(self.settings, slot)
         try:
-            return vars(bring(collection, list(wanted.passages), cache))
+            return vars(bring(collection, list(wanted.embedded), cache))
         finally:
             collection.close()
             cache.close()
@@ -183,13 +184,19 @@ def _less(part: Part, gone: set[str]) -> Part:
 
 
 def _forget(settings: Settings, kept: Wanted) -> None:
-    """Leave only vectors of what is kept, so that what comes is embedded."""
+    """Leave only passages and vectors of what is kept, so that what comes is cut and embedded."""
+    from assets.knowledge.cache import Cache
     from assets.knowledge.vectors import text_of
     from serving.retrieval.elements import digest
     from serving.retrieval.embedding import embedder
 
     name = embedder(kept.embeddings).name
-    keys = {digest(name, text_of(passage)) for passage in kept.passages}
-    with sqlite3.connect(settings.knowledge / "embedded.db") as connection:
-        held = [key for (key,) in connection.execute("select key from vectors")]
-        connection.executemany("delete from vectors where key = ?", [(key,) for key in held if key not in keys])
+    with Cache(settings.knowledge / "embedded.db") as cache:
+        cache.retain({digest(name, text_of(passage)) for passage in kept.embedded})
+    documents = {passage.document.partition(":")[2] for passage in kept.passages}
+    with sqlite3.connect(settings.knowledge / "passages.db") as connection:
+        held = [(key, json.loads(value)[0][1].partition(":")[2]) for key, value in
+                connection.execute("select key, value from kept")]  # fmt: skip
+        connection.executemany(
+            "delete from kept where key = ?", [(k,) for k, document in held if document not in documents]
+        )

@@ -88,7 +88,7 @@ def bring(some: Wanted, settings: Settings, slot: str, embedded: Path | None = N
     cache = vectors.Embedded(embedded or settings.knowledge / "embedded.db", embedder(some.embeddings))
     collection = servers.vectors(settings, slot)
     try:
-        vectors.bring(collection, list(some.passages), cache)
+        vectors.bring(collection, list(some.embedded), cache)
     finally:
         cache.close()
         collection.close()

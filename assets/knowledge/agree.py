@@ -43,7 +43,7 @@ def compare(wanted: Wanted, copy: Copy, collection: Vectors, model: str, *, deep
     if deep:
         found += _deep(wanted, copy)
     rows = collection.held()
-    passages = {p.uid: row_digest(p, model) for p in wanted.passages}
+    passages = {p.uid: row_digest(p, model) for p in wanted.embedded}
     found += _differ("vectors", "passages that are missing", [u for u in passages if u not in rows])
     found += _differ("vectors", "passages that are not wanted", [u for u in rows if u not in passages])
     stale = [u for u, value in passages.items() if u in rows and rows[u] != value]

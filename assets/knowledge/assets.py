@@ -120,7 +120,7 @@ def _vectors_asset(domain: Domain, graph: GraphFile) -> dg.AssetsDefinition:
         cache = Embedded(settings.knowledge / "embedded.db", embedder(wanted.embeddings))
         collection = servers.vectors(settings, slot)
         try:
-            done = bring(collection, list(wanted.passages), cache, context.log.info)
+            done = bring(collection, list(wanted.embedded), cache, context.log.info)
         finally:
             cache.close()
             collection.close()

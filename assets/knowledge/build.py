@@ -7,6 +7,7 @@ import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ import orjson
 
 from assets.domains import Domain
 from assets.knowledge import staged
+from assets.knowledge.cache import Cache
 from assets.knowledge.communities import KIND as COMMUNITY
 from assets.knowledge.communities import community_parts
 from assets.knowledge.documents.collect import Problem, collect
@@ -42,8 +44,6 @@ from serving.settings import Settings
 
 if TYPE_CHECKING:
     import duckdb
-
-    from serving.retrieval.ranking.index import Index
 
 QUADS = "graph.nq"
 Tell = Callable[[str], None]
@@ -81,8 +81,8 @@ def gather(
     found = collect(settings.landing, list(document_sources(domain.folder).values()))
     documents = [*found.documents, *collect_own(settings, domain, manifest)]
     nodes = [node for part in things for node in part.nodes]
-    with _proposals(graph, settings) as proposals:
-        linked = document_parts(documents, nodes, graph.documents, count_tokens, graph.extract, proposals)
+    with _proposals(graph, settings) as proposals, Cache(settings.knowledge / "passages.db") as cache:
+        linked = document_parts(documents, nodes, graph.documents, count_tokens, graph.extract, proposals, cache)
     tell(f"{len(documents)} documents, {sum(len(p.passages) for p in linked.parts)} passages")
     parts = [*things, *linked.parts]
     parts += community_parts(parts)
@@ -151,17 +151,16 @@ def build_index(wanted: Wanted, graph: GraphFile, words: Vocabulary, settings: S
     shutil.rmtree(folder, ignore_errors=True)
     try:
         folder.mkdir(parents=True)
-        reports = [p for p in wanted.passages if p.document.startswith(f"{COMMUNITY}:")]
-        others = [p for p in wanted.passages if not p.document.startswith(f"{COMMUNITY}:")]
         nodes = [n for n in wanted.nodes if n.kind != COMMUNITY]
         uids = {n.uid for n in nodes}
         relations = [r for r in wanted.relations if r.target in uids]
-        index: Index = Index.build(others, nodes, relations)
-        index.save(folder / PASSAGES)
-        Index.build(reports).save(folder / REPORTS)
-        (folder / QUERIES).write_bytes(orjson.dumps([q.model_dump(mode="json") for q in graph.queries]))
-        export(wanted.parts, words, folder / QUADS)
-        sparql.build(folder / QUADS, folder / sparql.STORE)
+        with ThreadPoolExecutor(1) as beside:
+            # The RDF store is filled outside of Python's lock, while the index is built within it.
+            rdf = beside.submit(_build_rdf, wanted, words, folder)
+            Index.build(list(wanted.embedded), nodes, relations).save(folder / PASSAGES)
+            Index.build(list(wanted.reports)).save(folder / REPORTS)
+            (folder / QUERIES).write_bytes(orjson.dumps([q.model_dump(mode="json") for q in graph.queries]))
+            rdf.result()
         boundary("index:written")
         (folder / "complete").touch()
     except OSError as error:
@@ -170,6 +169,11 @@ def build_index(wanted: Wanted, graph: GraphFile, words: Vocabulary, settings: S
             f"{folder} cannot be written: {error}", untouched="what is published.", todo="free the disk, run again."
         ) from error
     return folder.name
+
+
+def _build_rdf(wanted: Wanted, words: Vocabulary, folder: Path) -> None:
+    export(wanted.parts, words, folder / QUADS)
+    sparql.build(folder / QUADS, folder / sparql.STORE)
 
 
 def switch(wanted: Wanted, slot: str, index: str, settings: Settings) -> Published:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from serving.retrieval.access import split
 from serving.retrieval.elements import Node, Part, Passage, Relation, digest
@@ -19,7 +20,8 @@ from serving.retrieval.elements import Node, Part, Passage, Relation, digest
 KIND, MEMBER = "Community", "IN_COMMUNITY"
 MAX_SIZE = 250
 SEED = 20130101
-NAMED, QUOTED = 12, 8
+# So few that a report is within what a passage is embedded by.
+NAMED, QUOTED = 6, 6
 CODE_VERSION = "1"
 
 
@@ -31,7 +33,7 @@ class Community:
     access: str
     members: tuple[str, ...]
 
-    @property
+    @cached_property
     def uid(self) -> str:
         # By its members: a community that did not change keeps its uid, its report and its vectors.
         return f"{KIND}:{digest(CODE_VERSION, self.level, self.access, self.members)[:16]}"
@@ -68,7 +70,7 @@ def find(
 
 
 def report(community: Community, nodes: Mapping[str, Node], touching: Sequence[Relation]) -> tuple[str, str]:
-    """Title and text: the members most related within, by kind, and the most frequent relations with examples.
+    """Title and text: the members by kind, the most frequent relations with examples, and the most related by name.
 
     Args:
         touching: relations with both ends in the community.
@@ -79,63 +81,62 @@ def report(community: Community, nodes: Mapping[str, Node], touching: Sequence[R
         degree[one.target] += 1
     ranked = sorted(community.members, key=lambda uid: (-degree[uid], uid))
     kinds = Counter(nodes[uid].kind for uid in community.members)
-    leaders = [nodes[uid].name for uid in ranked[:3]]
-    title = f"Community of {', '.join(leaders)}"
-    lines = [
-        f"{len(community.members)} things: "
-        + ", ".join(f"{n} {_plural(kind, n)}" for kind, n in kinds.most_common())
-        + "."
-    ]
-    for kind, count in kinds.most_common(4):
-        names = [nodes[uid].name for uid in ranked if nodes[uid].kind == kind][:NAMED]
-        more = f" and {count - len(names)} more" if count > len(names) else ""
-        lines.append(f"{kind}: {', '.join(names)}{more}.")
+    title = f"Community of {', '.join(nodes[uid].name for uid in ranked[:3])}"
+    lines = [f"{len(ranked)} things: {', '.join(f'{kind} ({n})' for kind, n in kinds.most_common())}."]
     by_predicate: dict[str, list[Relation]] = defaultdict(list)
     for one in touching:
         by_predicate[one.predicate].append(one)
     for predicate, some in sorted(by_predicate.items(), key=lambda item: (-len(item[1]), item[0]))[:QUOTED]:
         best = max(some, key=lambda one: (degree[one.source] + degree[one.target], one.uid))
-        example = f"{nodes[best.source].name} {_words(predicate)} {nodes[best.target].name}"
-        lines.append(f"{len(some)} times {_words(predicate)}, for example {example}.")
+        words, times = predicate.lower().replace("_", " "), f"{len(some)} times" if len(some) > 1 else "once"
+        lines.append(f"{times} {words}, for example {nodes[best.source].name} {words} {nodes[best.target].name}.")
+    for kind, count in kinds.most_common(4):
+        names = [nodes[uid].name for uid in ranked if nodes[uid].kind == kind][:NAMED]
+        more = f" and {count - len(names)} more" if count > len(names) else ""
+        lines.append(f"{kind}: {', '.join(names)}{more}.")
     return title, "\n".join(lines)
-
-
-def _words(predicate: str) -> str:
-    return predicate.lower().replace("_", " ")
-
-
-def _plural(kind: str, count: int) -> str:
-    return kind if count == 1 else f"{kind}s"
 
 
 def community_parts(parts: Sequence[Part], max_size: int = MAX_SIZE) -> list[Part]:
     """Reports of all communities, for each set of labels in use, as passages of nodes of their own.
 
-    The set without labels comes first; a set whose communities are those of a smaller one adds nothing.
+    A thing is related to the smallest community that it is in, a community to the one that holds it. The set without
+    labels comes first; a set whose communities are those of a smaller one adds nothing.
     """
     nodes = {node.uid: node for part in parts for node in part.nodes}
     relations = [one for part in parts for one in part.relations]
     accesses = sorted({node.access for node in nodes.values()} | {one.access for one in relations}, key=len)
-    known: dict[tuple[int, tuple[str, ...]], list[str]] = defaultdict(list)
+    known: dict[tuple[int, tuple[str, ...]], list[Community]] = defaultdict(list)
     made: list[Part] = []
     for access in dict.fromkeys(["", *accesses]):
-        found = find(list(nodes.values()), relations, access, max_size)
-        # Only what all its readers see already is left out: others' labels must not move what they get.
-        new = [c for c in found if not any(split(k) <= split(access) for k in known[c.level, c.members])]
-        for community in new:
-            known[community.level, community.members].append(access)
-        made += _level_parts(new, nodes, relations, access)
+        new: list[Community] = []
+        standing: list[Community] = []
+        for community in find(list(nodes.values()), relations, access, max_size):
+            # Only what all its readers see already is left out: others' labels must not move what they get.
+            same = known[community.level, community.members]
+            before = next((one for one in same if split(one.access) <= split(access)), None)
+            if before is None:
+                same.append(community)
+                new.append(community)
+            standing.append(before or community)
+        made += _level_parts(new, standing, nodes, relations, access)
     return made
 
 
 def _level_parts(
-    found: Sequence[Community], nodes: Mapping[str, Node], relations: Iterable[Relation], access: str
+    new: Sequence[Community],
+    standing: Sequence[Community],
+    nodes: Mapping[str, Node],
+    relations: Iterable[Relation],
+    access: str,
 ) -> list[Part]:
+    """Parts of what is new; ``standing`` are all communities that the holders of ``access`` have."""
     labels = split(access)
     home: dict[int, dict[str, Community]] = defaultdict(dict)
-    for community in found:
-        for uid in community.members:
-            home[community.level][uid] = community
+    smallest: dict[str, Community] = {}
+    for community in sorted(standing, key=lambda one: one.level):
+        home[community.level].update(dict.fromkeys(community.members, community))
+        smallest.update(dict.fromkeys(community.members, community))
     inside: dict[str, list[Relation]] = defaultdict(list)
     for one in relations:
         if split(one.access) <= labels:
@@ -143,15 +144,20 @@ def _level_parts(
                 a, b = level.get(one.source), level.get(one.target)
                 if a is not None and a is b:
                     inside[a.uid].append(one)
-    parts: dict[tuple[int, str], tuple[list[Node], list[Relation], list[Passage]]] = {}
-    for community in found:
+    parts: dict[int, tuple[list[Node], list[Relation], list[Passage]]] = {}
+    for community in new:
         title, text = report(community, nodes, inside[community.uid])
         node = Node(community.uid, KIND, title, {"level": community.level, "size": len(community.members)}, (), access)
-        kept = parts.setdefault((community.level, access), ([], [], []))
+        kept = parts.setdefault(community.level, ([], [], []))
         kept[0].append(node)
-        kept[1].extend(Relation(uid, MEMBER, community.uid, {}, "", access) for uid in community.members)
+        members = [uid for uid in community.members if smallest[uid] is community]
+        above = (home[level].get(community.members[0]) for level in range(community.level - 1, -1, -1))
+        held = next((one.uid for one in above if one is not None), None)
+        kept[1].extend(Relation(uid, MEMBER, community.uid, {}, "", access) for uid in members)
+        if held is not None:
+            kept[1].append(Relation(community.uid, MEMBER, held, {}, "", access))
         kept[2].append(Passage(f"{community.uid}#0", community.uid, title, text, 0, (), access))
     return [
         Part(f"communities/{access or 'all'}/{level}", tuple(n), tuple(r), tuple(p))
-        for (level, access), (n, r, p) in sorted(parts.items())
+        for level, (n, r, p) in sorted(parts.items())
     ]

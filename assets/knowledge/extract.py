@@ -8,7 +8,6 @@ and is a known thing's, a relation when it is of a declared predicate between tw
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ import orjson
 from pydantic import Field, field_validator
 
 from assets.declared import Declared
+from assets.knowledge.cache import Cache
 from serving.errors import ClearwayError
 from serving.retrieval.elements import Node, Passage, digest
 
@@ -179,33 +179,28 @@ def _listed(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 class Proposals:
-    """A model's proposals, asked once for each text and kept in a SQLite file."""
+    """A model's proposals, asked once for each text and kept in a file."""
 
     def __init__(self, file: Path, model: str, declared: Extraction, kinds: Sequence[str], ask: Ask) -> None:
         self._model, self._ask = model, ask
         self._schema = schema(declared, kinds)
         self._how = digest(CODE_VERSION, model, self._schema)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(file, timeout=60)
-        self._connection.execute(
-            "create table if not exists proposals (key text primary key, reply text) without rowid"
-        )
+        self._cache = Cache(file)
 
     def close(self) -> None:
-        self._connection.close()
+        self._cache.close()
 
     def __call__(self, passage: Passage) -> Mapping[str, Any]:
         """What the model proposes; nothing when its reply is not of the schema's form.
 
         Raises:
-            ClearwayError: it does not answer.
+            ClearwayError: it does not answer, or its reply cannot be kept.
         """
         key = digest(self._how, passage.text)
-        row = self._connection.execute("select reply from proposals where key = ?", (key,)).fetchone()
-        reply = row[0] if row is not None else self._ask(_messages(passage.text), self._schema)
-        if row is None:
-            with self._connection:
-                self._connection.execute("insert or replace into proposals values (?, ?)", (key, reply))
+        reply = self._cache.get([key]).get(key)
+        if reply is None:
+            reply = self._ask(_messages(passage.text), self._schema).encode()
+            self._cache.put({key: reply})
         try:
             found = orjson.loads(reply)
         except orjson.JSONDecodeError:

@@ -6,15 +6,18 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assets.knowledge.documents.document import Document
-from assets.knowledge.documents.passages import passages
+from assets.knowledge.documents.passages import cut
 from assets.knowledge.extract import Extraction, Extractor
 from serving.errors import ClearwayError
 from serving.retrieval.access import union
 from serving.retrieval.elements import Node, Part, Passage, Relation, Scalar
 from serving.retrieval.resolution import Match, Resolver
+
+if TYPE_CHECKING:
+    from assets.knowledge.cache import Cache
 
 DOCUMENT, MENTIONS, INVOLVES = "Document", "MENTIONS", "INVOLVES"
 BUCKETS = 64
@@ -83,6 +86,7 @@ def document_parts(
     count: Callable[[str], int],
     extract: Extraction | None = None,
     proposals: Callable[[Passage], Mapping[str, Any]] | None = None,
+    cache: Cache | None = None,
 ) -> Linked:
     """Documents with their passages, in parts of like size and stable content: what changes, changes few parts.
 
@@ -91,6 +95,7 @@ def document_parts(
         count: tokens of a text.
         extract: what is looked for in texts beside names.
         proposals: what a language model proposes for a passage.
+        cache: keeps passages by the digest of their document.
 
     Raises:
         ClearwayError: the language model does not answer.
@@ -99,14 +104,12 @@ def document_parts(
     extractor = Extractor(nodes, links, extract or Extraction(), proposals)
     made = Linked([])
     buckets: dict[str, tuple[list[Node], list[Relation], list[Passage]]] = {}
-    for document in documents:
+    for document, pieces in cut(documents, count, cache):
+        if isinstance(pieces, ClearwayError):
+            made.problems.append(str(pieces))
+            continue
         kind = kind_of_document(document.kind, kinds)
         uid = f"{kind}:{document.uid.partition(':')[2]}"
-        try:
-            cut = passages(document, count)
-        except ClearwayError as error:
-            made.problems.append(str(error))
-            continue
         node = Node(
             uid, kind, document.title,
             {"type": document.kind, "source": document.source, "file": document.file, **document.metadata},
@@ -127,7 +130,7 @@ def document_parts(
         declared = tuple(mentioned)
         said: dict[tuple[str, str, str], Relation] = {}
         texts: list[Passage] = []
-        for passage in cut:
+        for passage in pieces:
             found = extractor.read(passage)
             for other in found.mentions:
                 access = union(document.access, links.access(other))

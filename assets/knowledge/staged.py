@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import orjson
 
+from assets.knowledge.communities import KIND as COMMUNITY
 from serving.errors import ClearwayError
 from serving.retrieval.elements import Node, Part, Passage, Relation, digest
 from serving.settings import Settings
 from serving.whole import replace
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 Profile = Literal["english", "multilingual"]
 KEPT = 3
 
@@ -45,6 +46,19 @@ class Wanted:
         return (passage for part in self.parts for passage in part.passages)
 
     @property
+    def reports(self) -> Iterator[Passage]:
+        """Those of communities."""
+        return (passage for passage in self.passages if _reports(passage))
+
+    @property
+    def embedded(self) -> Iterator[Passage]:
+        """Passages that have vectors: all but reports.
+
+        Reports are lists of names, are found by them, and would be among the nearest instead of what documents say.
+        """
+        return (passage for passage in self.passages if not _reports(passage))
+
+    @property
     def accesses(self) -> tuple[str, ...]:
         """Every access in use, the empty one included."""
         found = {one.access for one in self.nodes} | {one.access for one in self.relations}
@@ -57,6 +71,10 @@ class Wanted:
             "relations": sum(len(part.relations) for part in self.parts),
             "passages": sum(len(part.passages) for part in self.parts),
         }
+
+
+def _reports(passage: Passage) -> bool:
+    return passage.document.startswith(f"{COMMUNITY}:")
 
 
 def _folder(settings: Settings) -> Path:
@@ -82,7 +100,8 @@ def _lines(wanted: Wanted) -> Iterator[bytes]:
     head = {"version": wanted.version, "embeddings": wanted.embeddings, "parts": len(wanted.parts)}
     yield orjson.dumps(head) + b"\n"
     for part in wanted.parts:
-        yield orjson.dumps(asdict(part)) + b"\n"
+        rows = {"nodes": part.nodes, "relations": part.relations, "passages": part.passages}
+        yield orjson.dumps({"name": part.name, **rows}) + b"\n"
 
 
 def newest(settings: Settings) -> Wanted:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.errors import ClearwayError
+from assets.knowledge.cache import Cache
 from serving.faults import boundary
 from serving.retrieval.elements import Passage, digest
 from serving.retrieval.embedding import DIMENSION, Embedder
@@ -38,23 +37,13 @@ def row_digest(passage: Passage, model: str) -> str:
 
 
 class Embedded:
-    """Vectors by text and model, in a SQLite file; a file that is broken is begun anew."""
+    """Vectors by text and model, kept in a file."""
 
     def __init__(self, file: Path, model: Embedder) -> None:
-        self._file, self.model = file, model
-        file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._open()
-        except sqlite3.DatabaseError:
-            file.unlink(missing_ok=True)
-            self._open()
-
-    def _open(self) -> None:
-        self._connection = sqlite3.connect(self._file, timeout=60)
-        self._connection.execute("create table if not exists vectors (key text primary key, vector blob) without rowid")
+        self._cache, self.model = Cache(file), model
 
     def close(self) -> None:
-        self._connection.close()
+        self._cache.close()
 
     def vectors(self, texts: Sequence[str], done: Brought) -> NDArray[np.float32]:
         """Shape (texts, 384).
@@ -63,24 +52,12 @@ class Embedded:
             ClearwayError: the file cannot be written.
         """
         keys = [digest(self.model.name, text) for text in texts]
-        found: dict[str, bytes] = {}
-        for key in keys:
-            row = self._connection.execute("select vector from vectors where key = ?", (key,)).fetchone()
-            if row is not None and len(row[0]) == 4 * DIMENSION:
-                found[key] = row[0]
+        found = {key: vector for key, vector in self._cache.get(keys).items() if len(vector) == 4 * DIMENSION}
         missing = [i for i, key in enumerate(keys) if key not in found]
         if missing:
             made = self.model.passages([texts[i] for i in missing])
             new = {keys[i]: made[j].astype(np.float32).tobytes() for j, i in enumerate(missing)}
-            try:
-                with self._connection:
-                    self._connection.executemany("insert or replace into vectors values (?, ?)", new.items())
-            except sqlite3.OperationalError as error:
-                raise ClearwayError(
-                    f"{self._file} cannot be written: {error}",
-                    untouched="what is published.",
-                    todo="free the disk and run again.",
-                ) from error
+            self._cache.put(new)
             found.update(new)
             done.embedded += len(missing)
         return np.frombuffer(b"".join(found[key] for key in keys), np.float32).reshape(len(keys), DIMENSION)

@@ -73,7 +73,9 @@ class Resolver:
         self._weight = {word: math.log(1 + total / count) for word, count in seen.items()}
         self._rare = math.log(1 + total) if total else 1.0
         self._by_word: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+        self._squeezed: dict[str, list[tuple[str, ...]]] = defaultdict(list)
         for key in self._names:
+            self._squeezed["".join(key)].append(key)
             for word in key:
                 self._by_word[word].add(key)
 
@@ -97,9 +99,9 @@ class Resolver:
             return
         keys = {other for word in key for other in self._by_word.get(word, ())}
         squeezed = "".join(key)
-        for other, uids in self._names.items():
-            if "".join(other) == squeezed and len(squeezed) > 3:
-                yield from (Match(uid, 0.98, text) for uid in uids)
+        if len(squeezed) > 3:
+            for other in self._squeezed.get(squeezed, ()):
+                yield from (Match(uid, 0.98, text) for uid in self._names[other])
         for other in keys:
             score = self._alike(key, other)
             if score > 0:

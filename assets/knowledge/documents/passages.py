@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from assets.knowledge.documents.chunk import Count, chunks
-from assets.knowledge.documents.collect import Problem
 from assets.knowledge.documents.document import Document
 from serving.errors import ClearwayError
 from serving.retrieval.elements import Passage
 
+if TYPE_CHECKING:
+    from assets.knowledge.cache import Cache
+
 LONGEST_TITLE = 300
 DASH = " – "
-
-
-@dataclass(frozen=True)
-class Passages:
-    """The passages of many documents, and the documents that have none because they are too long."""
-
-    passages: tuple[Passage, ...]
-    problems: tuple[Problem, ...]
 
 
 def passages(document: Document, count: Count) -> list[Passage]:
@@ -54,13 +50,33 @@ def passages(document: Document, count: Count) -> list[Passage]:
     ]
 
 
-def every_passage(documents: Iterable[Document], count: Count) -> Passages:
-    """The passages of all documents; one that is too long is a problem and leaves the others."""
-    found: list[Passage] = []
-    problems = []
+def cut(
+    documents: Sequence[Document], count: Count, cache: Cache | None = None
+) -> Iterator[tuple[Document, list[Passage] | ClearwayError]]:
+    """Each document with its passages, or with why it has none.
+
+    Args:
+        count: tokens of a text.
+        cache: passages by the digest of their document; what it has of other documents is forgotten.
+    """
+    held = cache.get([document.digest for document in documents]) if cache is not None else {}
+    new: dict[str, bytes] = {}
     for document in documents:
+        if document.digest in held:
+            yield document, [_kept(row) for row in orjson.loads(held[document.digest])]
+            continue
         try:
-            found += passages(document, count)
+            found = passages(document, count)
         except ClearwayError as error:
-            problems.append(Problem(document.file, str(error), document.uid))
-    return Passages(tuple(found), tuple(problems))
+            yield document, error
+            continue
+        new[document.digest] = orjson.dumps([[p.uid, p.document, p.title, p.text, p.order, p.access] for p in found])
+        yield document, found
+    if cache is not None:
+        cache.put(new)
+        cache.retain([document.digest for document in documents])
+
+
+def _kept(row: list[Any]) -> Passage:
+    uid, document, title, text, order, access = row
+    return Passage(uid, document, title, text, order, (), access)

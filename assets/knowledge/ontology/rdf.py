@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -55,35 +56,49 @@ def _name(iri: str) -> str:
     return unquote(local[:-1]) if local.endswith("_") else _snake(local)
 
 
+class _Terms:
+    """Terms of N-Quads, each written once: a graph has few names of properties and says each uid many times."""
+
+    def __init__(self, words: Vocabulary) -> None:
+        self.property = cache(lambda owner, name: f"<{_property(words, owner, name)}>")
+        self.thing = cache(lambda uid: f"<{thing(uid)}>")
+        self.graph = cache(lambda access: f"<{ACCESS}{quote(access)}> .\n")
+
+
 def quads(parts: Iterable[Part], words: Vocabulary) -> Iterator[str]:
     """Lines of N-Quads."""
+    terms = _Terms(words)
     for part in parts:
+        within = f"<{PART}> {_literal(part.name)}"
         for node in part.nodes:
-            yield from _node_quads(part.name, node, words)
+            yield from _node_quads(within, node, words, terms)
         for one in part.relations:
-            graph = f"<{ACCESS}{quote(one.access)}>"
-            triple = (thing(one.source), words.predicates[one.predicate], thing(one.target))
-            yield f"<{triple[0]}> <{triple[1]}> <{triple[2]}> {graph} .\n"
+            graph = terms.graph(one.access)
+            source, predicate, target = (
+                terms.thing(one.source), f"<{words.predicates[one.predicate]}>", terms.thing(one.target)
+            )  # fmt: skip
             subject = f"<{STATEMENT}{digest(part.name, one.uid)}>"
-            yield f"{subject} <{PART}> {_literal(part.name)} {graph} .\n"
-            yield f"{subject} <{RDF}type> <{RDF}Statement> {graph} .\n"
-            for name, value in zip(("subject", "predicate", "object"), triple, strict=True):
-                yield f"{subject} <{RDF}{name}> <{value}> {graph} .\n"
+            yield f"{source} {predicate} {target} {graph}"
+            yield f"{subject} {within} {graph}"
+            yield f"{subject} <{RDF}type> <{RDF}Statement> {graph}"
+            yield f"{subject} <{RDF}subject> {source} {graph}"
+            yield f"{subject} <{RDF}predicate> {predicate} {graph}"
+            yield f"{subject} <{RDF}object> {target} {graph}"
             if one.key:
-                yield f"{subject} <{PLATFORM}key> {_literal(one.key)} {graph} .\n"
+                yield f"{subject} <{PLATFORM}key> {_literal(one.key)} {graph}"
             for name, content in sorted(one.properties.items()):
-                yield f"{subject} <{_property(words, one.predicate, name)}> {_literal(content)} {graph} .\n"
+                yield f"{subject} {terms.property(one.predicate, name)} {_literal(content)} {graph}"
 
 
-def _node_quads(part: str, node: Node, words: Vocabulary) -> Iterator[str]:
-    subject, graph = f"<{thing(node.uid)}>", f"<{ACCESS}{quote(node.access)}>"
-    yield f"{subject} <{RDF}type> <{words.kinds[node.kind]}> {graph} .\n"
-    yield f"{subject} <{PART}> {_literal(part)} {graph} .\n"
-    yield f"{subject} <{RDFS}label> {_literal(node.name)} {graph} .\n"
+def _node_quads(within: str, node: Node, words: Vocabulary, terms: _Terms) -> Iterator[str]:
+    subject, graph = terms.thing(node.uid), terms.graph(node.access)
+    yield f"{subject} <{RDF}type> <{words.kinds[node.kind]}> {graph}"
+    yield f"{subject} {within} {graph}"
+    yield f"{subject} <{RDFS}label> {_literal(node.name)} {graph}"
     for i, alias in enumerate(node.aliases):
-        yield f"{subject} <{PLATFORM}alias> {_literal(f'{i:03d} {alias}')} {graph} .\n"
+        yield f"{subject} <{PLATFORM}alias> {_literal(f'{i:03d} {alias}')} {graph}"
     for name, value in sorted(node.properties.items()):
-        yield f"{subject} <{_property(words, node.kind, name)}> {_literal(value)} {graph} .\n"
+        yield f"{subject} {terms.property(node.kind, name)} {_literal(value)} {graph}"
 
 
 def export(parts: Iterable[Part], words: Vocabulary, file: Path) -> int:

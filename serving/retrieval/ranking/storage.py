@@ -75,11 +75,9 @@ def _contents(elements: Elements, whole: View) -> dict[str, bytes]:
     packed = io.BytesIO()
     np.savez(packed, **arrays)
     return {
-        "passages.jsonl": _lines(asdict(p) for p in elements.passages),
-        "nodes.jsonl": _lines({k: v for k, v in asdict(n).items() if k != "properties"} for n in elements.nodes),
-        "relations.jsonl": _lines(
-            {k: v for k, v in asdict(r).items() if k != "properties"} for r in elements.relations
-        ),
+        "passages.jsonl": _lines(elements.passages),
+        "nodes.jsonl": _lines(elements.nodes),
+        "relations.jsonl": _lines(elements.relations),
         "entities.jsonl": _lines([e.uid, e.name, e.frequency] for e in parts.entities),
         "names.jsonl": _lines(parts.names),
         "mentions.jsonl": _lines(p.mentions for p in whole.passages),

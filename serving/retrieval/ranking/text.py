@@ -20,6 +20,7 @@ _CHARACTER = re.compile(rf"[{_CJK}]")
 _APOSTROPHES = "'’ʼ`"
 _UNDECOMPOSED = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th", "ð": "d"})
 _JOINING = frozenset({"", "-", "–", "‐", "/", "&"})
+_ENDING = frozenset(".!?。！？\n")
 _ABBREVIATED = frozenset({"jr", "sr", "dr", "st", "mr", "mrs", "ms", "no", "nr"})
 _CONNECTING = "of de la le les du des del della di da do dos das van von der den the zu zur al el ibn bin y af av and"
 CONNECTORS = frozenset(_CONNECTING.split())
@@ -69,16 +70,19 @@ def tokens(text: str) -> list[Token]:
     found: list[Token] = []
     end, before = 0, ""
     for match in _WORD.finditer(text):
-        start = match.start()
-        gap = text[end:start].strip()
-        raw = match.group()
-        if raw in ("s", "S") and gap and gap[-1] in _APOSTROPHES:
-            end = match.end()
-            continue  # a possessive that stands apart
-        abbreviated = gap == "." and (len(before) == 1 or before in _ABBREVIATED)
-        first = not found or (not abbreviated and any(c in ".!?。！？\n" for c in text[end:start]))
-        joined = bool(found) and (gap in _JOINING or abbreviated) and "\n" not in text[end:start]
-        tight = joined and end + len(gap) == start
+        start, raw = match.start(), match.group()
+        between = text[end:start]
+        if between == " ":  # as between most words
+            first, joined, tight = not found, bool(found), False
+        else:
+            gap = between.strip()
+            if raw in ("s", "S") and gap and gap[-1] in _APOSTROPHES:
+                end = match.end()
+                continue  # a possessive that stands apart
+            abbreviated = gap == "." and (len(before) == 1 or before in _ABBREVIATED)
+            first = not found or (not abbreviated and not _ENDING.isdisjoint(between))
+            joined = bool(found) and (gap in _JOINING or abbreviated) and "\n" not in between
+            tight = joined and end + len(gap) == start
         if raw.isascii() or not _CHARACTER.search(raw):
             before = folded(raw)
             capital = raw[0].isupper() or (not raw.isalpha() and any(c.isdigit() for c in raw))

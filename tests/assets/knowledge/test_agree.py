@@ -51,7 +51,7 @@ def test_every_id_of_every_store_is_compared(stores: Settings, tmp_path: Path) -
     cache = Embedded(tmp_path / "embedded.db", model)
     try:
         bring(copy, WANTED.parts)
-        bring_vectors(collection, list(WANTED.passages), cache)
+        bring_vectors(collection, list(WANTED.embedded), cache)
         assert compare(WANTED, copy, collection, model.name, deep=True) == []
         copy.graph.write("MATCH (n:Pump {uid: 'Pump:3'}) DETACH DELETE n")
         copy.graph.write("CREATE (n:Pump {uid: 'Pump:77'})")

@@ -29,7 +29,7 @@ def test_dense_groups_are_found_and_told() -> None:
     (made,) = community_parts([part("p", nodes, relations)])
     assert check([part("p", nodes, relations), made]) == []
     text = made.passages[0].text
-    assert text.startswith("10 things: 10 Pumps.")
+    assert text.startswith("10 things: Pump (10).")
     assert "45 times feeds" in text
     again = community_parts([part("p", list(reversed(nodes)), list(reversed(relations)))])
     assert {p.uid for p in again[0].passages} == {p.uid for p in made.passages}
@@ -40,6 +40,27 @@ def test_a_community_that_did_not_change_keeps_its_uid() -> None:
     before = community_parts([part("p", nodes, [*ring(0, 10), *ring(10, 10)])])[0]
     after = community_parts([part("p", [*nodes, pump(20)], [*ring(0, 10), *ring(10, 11)])])[0]
     assert len({p.uid for p in before.passages} & {p.uid for p in after.passages}) == 1
+
+
+def test_a_thing_is_in_its_smallest_community_and_that_in_the_one_that_holds_it() -> None:
+    nodes = [pump(n) for n in range(200)]
+    world = part("p", nodes, [Relation(f"Pump:{n}", "FEEDS", f"Pump:{n + 1}") for n in range(199)])
+    made = community_parts([world], max_size=6)
+    assert check([world, *made]) == []
+    level = {n.uid: int(n.properties["level"]) for p in made for n in p.nodes}
+    held = {r.source: r.target for p in made for r in p.relations}
+    assert len(held) == sum(len(p.relations) for p in made), "each thing is in one"
+    assert {n.uid for n in nodes} <= set(held)
+    assert max(level.values()) > 0
+    members: dict[str, set[str]] = {uid: set() for uid in level}
+    for pumped in (n.uid for n in nodes):
+        above = held.get(pumped)
+        while above is not None:
+            members[above].add(pumped)
+            assert above not in held or level[held[above]] < level[above]
+            above = held.get(above)
+    sizes = {n.uid: n.properties["size"] for p in made for n in p.nodes}
+    assert {uid: len(found) for uid, found in members.items()} == sizes
 
 
 @st.composite
@@ -68,6 +89,9 @@ def test_a_reader_gets_the_reports_of_a_world_without_what_they_may_not_see(
     )
 
     def got(parts: list[Part]) -> list[tuple[str, str]]:
-        return sorted((x.uid, x.text) for p in community_parts(parts) for x in p.passages if visible(x.access, labels))
+        made = community_parts(parts)
+        reports = ((x.uid, x.text) for p in made for x in p.passages if visible(x.access, labels))
+        related = ((r.source, r.target) for p in made for r in p.relations if visible(r.access, labels))
+        return sorted([*reports, *related])
 
     assert got(world) == got([only])

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from assets.knowledge.cache import Cache
 from assets.knowledge.documents import collect as module
 from assets.knowledge.documents import document as document_module
 from assets.knowledge.documents.collect import collect
 from assets.knowledge.documents.document import document_uid
-from assets.knowledge.documents.passages import every_passage
+from assets.knowledge.documents.passages import cut
 from assets.knowledge.documents.spec import Cut, DocumentSource, Table
 
 
@@ -201,13 +202,35 @@ def test_fifty_megabytes_of_text(folder: Path, manuals: DocumentSource) -> None:
     drop(folder, "small.txt", "Small.")
     tokens = lambda text: len(text) // 5 + 1  # noqa: E731
     (large, small) = (d for d in collect(landing(folder), [manuals]).documents)
-    found = every_passage([large, small], tokens)
-    assert [p.document for p in found.passages] == [small.uid]
-    assert [p.file for p in found.problems] == ["manuals/large.txt"]
-    assert "manuals/large.txt: more than 2,000 passages (chunk.max_passages)" in found.problems[0].message
+    (_, refused), (_, short) = cut([large, small], tokens)
+    assert isinstance(short, list)
+    assert [p.document for p in short] == [small.uid]
+    assert "manuals/large.txt: more than 2,000 passages (chunk.max_passages)" in str(refused)
     roomy = manuals.model_copy(update={"chunk": Cut(max_passages=1_000_000)})
     (large, _) = collect(landing(folder), [roomy]).documents
-    passages = every_passage([large], tokens)
-    assert passages.problems == ()
-    assert sum(p.text.count("its seal was found worn.") for p in passages.passages) >= 8 * (50 * 2**20 // len(line))
-    assert max(tokens(p.text) for p in passages.passages) <= 200
+    ((_, passages),) = cut([large], tokens)
+    assert isinstance(passages, list)
+    assert sum(p.text.count("its seal was found worn.") for p in passages) >= 8 * (50 * 2**20 // len(line))
+    assert max(tokens(p.text) for p in passages) <= 200
+
+
+def test_passages_are_cut_once_and_forgotten_with_their_document(
+    folder: Path, manuals: DocumentSource, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        drop(folder, f"{name}.txt", f"Pump {name} was opened.")
+    counted: list[str] = []
+
+    def tokens(text: str) -> int:
+        counted.append(text)
+        return len(text.split())
+
+    first, second = collect(landing(folder), [manuals]).documents
+    with Cache(tmp_path / "passages.db") as cache:
+        found = list(cut([first, second], tokens, cache))
+        counted.clear()
+        assert list(cut([first, second], tokens, cache)) == found
+        assert counted == []
+        list(cut([second], tokens, cache))
+        assert list(cut([first, second], tokens, cache)) == found
+        assert set(counted) == {first.text}
