@@ -16,10 +16,12 @@ X = "https://example.org/x#"
 PREFIXES = f"@prefix x: <{X}> . @prefix sh: <http://www.w3.org/ns/shacl#> .\n"
 SHAPES = {
     "plain": """x:PumpShape a sh:NodeShape ; sh:targetClass x:Pump ; sh:property
-        [ sh:path x:at ; sh:minCount 1 ; sh:maxCount 1 ; sh:class x:Site ] , [ sh:path x:litres ; sh:maxInclusive 5 ] .""",
+        [ sh:path x:at ; sh:minCount 1 ; sh:maxCount 1 ; sh:class x:Site ] ,
+        [ sh:path x:litres ; sh:maxInclusive 5 ] .""",
     "of two classes": """x:S a sh:NodeShape ; sh:targetClass x:Pump , x:Site ; sh:property
         [ sh:path x:litres ; sh:minCount 1 ] .""",
-    "referred to": """x:SiteShape a sh:NodeShape ; sh:targetClass x:Site ; sh:property [ sh:path x:litres ; sh:minCount 1 ] .
+    "referred to": """x:SiteShape a sh:NodeShape ; sh:targetClass x:Site ;
+        sh:property [ sh:path x:litres ; sh:minCount 1 ] .
         x:PumpShape a sh:NodeShape ; sh:targetClass x:Pump ; sh:property [ sh:path x:at ; sh:node x:SiteShape ] .""",
     "shared": """x:P a sh:PropertyShape ; sh:path x:litres ; sh:maxCount 1 .
         x:A a sh:NodeShape ; sh:targetClass x:Pump ; sh:property x:P .
