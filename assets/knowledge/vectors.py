@@ -93,4 +93,5 @@ def bring(
         boundary("vectors:batch")
         if (start // BATCH) % 4 == 3:
             tell(f"{done.written} of {len(new)} passages written")
+    collection.settle()
     return done

