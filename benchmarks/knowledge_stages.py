@@ -152,7 +152,10 @@ def one_month() -> dict[str, Any]:
     with _timed(first, "vectors"):
         held = known.to_vectors(before, CHANGED)
     _forget(known.settings, before)
-    shutil.rmtree(known.settings.knowledge / "indexes", ignore_errors=True)
+    known.publish(before, CHANGED)
+    for folder in (known.settings.knowledge / "indexes").iterdir():
+        if folder.name != before.version:
+            shutil.rmtree(folder)
     seconds: dict[str, float] = {}
     _, written = known.brought(CHANGED, seconds)
     return {"seconds": seconds, "written": written, "known": held, "known_seconds": first["vectors"]}

@@ -14,6 +14,7 @@ from assets.knowledge.keys import (
     GRAPH,
     INDEX,
     PUBLISHED,
+    RUN,
     VECTORS,
 )
 from assets.knowledge.spec import GraphFile, read_graph
@@ -182,7 +183,11 @@ def _published_asset(domain: Domain, graph: GraphFile) -> dg.AssetsDefinition:
             dg.AssetCheckSpec(
                 AGREE, asset=PUBLISHED, blocking=True,
                 description="Graph and vectors hold every id of what is wanted, of its content, and no other.",
-            )
+            ),
+            dg.AssetCheckSpec(
+                RUN, asset=PUBLISHED, blocking=True,
+                description="Every declared query runs in the new copy and gives the columns that its sentences name.",
+            ),
         ],
         **common(domain, graph, "neo4j", "milvus"),
     )  # fmt: skip
@@ -192,6 +197,7 @@ def _published_asset(domain: Domain, graph: GraphFile) -> dg.AssetsDefinition:
         from assets.knowledge.load import bring, reopen
         from assets.knowledge.plots import sizes
         from assets.knowledge.staged import newest
+        from assets.knowledge.tried import problems
         from serving.retrieval import servers
         from serving.retrieval.bolt import READ_SECONDS
         from serving.retrieval.copy import Copy
@@ -213,10 +219,19 @@ def _published_asset(domain: Domain, graph: GraphFile) -> dg.AssetsDefinition:
                     reopen(copy, wanted.parts)
                     bring(copy, wanted.parts)
                     found = compare(wanted, copy, collection, model, deep=True)
+                wrong = problems(graph.queries, wanted, client)
             yield dg.AssetCheckResult(
                 asset_key=PUBLISHED, check_name=AGREE, passed=not found,
                 metadata={"differences": table([{**vars(d), "examples": ", ".join(d.examples)} for d in found])},
             )  # fmt: skip
+            yield dg.AssetCheckResult(
+                asset_key=PUBLISHED, check_name=RUN, passed=not wrong,
+                metadata={"queries": len(graph.queries), "problems": table([{"problem": p} for p in wrong])},
+            )  # fmt: skip
+            if wrong:
+                raise dg.Failure(
+                    f"{wrong[0]}. What is published is untouched. Mend the query, and run knowledge again."
+                )
             folder = settings.knowledge / "indexes" / wanted.version
             if found or not (folder / "complete").exists():
                 raise dg.Failure(

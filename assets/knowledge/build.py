@@ -26,7 +26,7 @@ from assets.knowledge.documents.own import collect_own
 from assets.knowledge.documents.spec import document_sources
 from assets.knowledge.extract import Proposals, through_gateway
 from assets.knowledge.linked import document_parts
-from assets.knowledge.ontology.rdf import export
+from assets.knowledge.ontology import exported
 from assets.knowledge.ontology.vocabulary import Vocabulary
 from assets.knowledge.platform import platform_parts
 from assets.knowledge.spec import GraphFile
@@ -35,7 +35,6 @@ from assets.knowledge.things import check, mart_parts
 from assets.warehouse.manifest import Manifest
 from serving.errors import ClearwayError
 from serving.faults import boundary
-from serving.retrieval import sparql
 from serving.retrieval.elements import Part
 from serving.retrieval.opened import PASSAGES, QUERIES, REPORTS
 from serving.retrieval.published import Published, current, publish
@@ -45,7 +44,6 @@ from serving.settings import Settings
 if TYPE_CHECKING:
     import duckdb
 
-QUADS = "graph.nq"
 Tell = Callable[[str], None]
 
 
@@ -149,6 +147,8 @@ def build_index(wanted: Wanted, graph: GraphFile, words: Vocabulary, settings: S
     if (folder / "complete").exists():
         return folder.name
     shutil.rmtree(folder, ignore_errors=True)
+    published = current(settings)
+    before = settings.knowledge / "indexes" / published.index if published is not None else None
     try:
         folder.mkdir(parents=True)
         nodes = [n for n in wanted.nodes if n.kind != COMMUNITY]
@@ -156,7 +156,7 @@ def build_index(wanted: Wanted, graph: GraphFile, words: Vocabulary, settings: S
         relations = [r for r in wanted.relations if r.target in uids]
         with ThreadPoolExecutor(1) as beside:
             # The RDF store is filled outside of Python's lock, while the index is built within it.
-            rdf = beside.submit(_build_rdf, wanted, words, folder)
+            rdf = beside.submit(exported.build, wanted.parts, words, folder, before)
             Index.build(list(wanted.embedded), nodes, relations).save(folder / PASSAGES)
             Index.build(list(wanted.reports)).save(folder / REPORTS)
             (folder / QUERIES).write_bytes(orjson.dumps([q.model_dump(mode="json") for q in graph.queries]))
@@ -169,11 +169,6 @@ def build_index(wanted: Wanted, graph: GraphFile, words: Vocabulary, settings: S
             f"{folder} cannot be written: {error}", untouched="what is published.", todo="free the disk, run again."
         ) from error
     return folder.name
-
-
-def _build_rdf(wanted: Wanted, words: Vocabulary, folder: Path) -> None:
-    export(wanted.parts, words, folder / QUADS)
-    sparql.build(folder / QUADS, folder / sparql.STORE)
 
 
 def switch(wanted: Wanted, slot: str, index: str, settings: Settings) -> Published:

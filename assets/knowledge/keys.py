@@ -7,4 +7,4 @@ POOL = "knowledge"
 ELEMENTS, GRAPH, VECTORS = (dg.AssetKey([GROUP, name]) for name in ("elements", "graph", "vectors"))
 INDEX, PUBLISHED = dg.AssetKey([GROUP, "index"]), dg.AssetKey([GROUP, "published"])
 CONSISTENT, SHAPED, TAKEN = "ontology_holds", "shapes_hold", "documents_taken"
-AGREE, READERS = "stores_agree", "readers_agree"
+AGREE, READERS, RUN = "stores_agree", "readers_agree", "queries_run"

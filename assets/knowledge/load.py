@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serving.faults import boundary
-from serving.retrieval.copy import Copy, node_digest, relation_digest
-from serving.retrieval.elements import Node, Part, Relation
+from serving.retrieval.copy import Copy, Held, node_digest, relation_digest
+from serving.retrieval.elements import Part
 
 
 @dataclass
@@ -22,12 +22,15 @@ class Loaded:
     relations_removed: int = 0
 
 
+NOTHING = Held(None, (), ())
+
+
 def _kinds(part: Part) -> set[str]:
     return {node.kind for node in part.nodes}
 
 
-def _predicates(part: Part) -> set[str]:
-    return {one.predicate for one in part.relations}
+def _held(part: Part) -> Held:
+    return Held(part.digest, tuple(_kinds(part)), tuple({one.predicate for one in part.relations}))
 
 
 def bring(copy: Copy, parts: Sequence[Part], tell: Callable[[str], None] = lambda _: None) -> Loaded:
@@ -50,14 +53,13 @@ def bring(copy: Copy, parts: Sequence[Part], tell: Callable[[str], None] = lambd
     names = [part.name for part in changed] + gone
     kinds: set[str] = set()
     predicates: set[str] = set()
+    opened: dict[str, Held] = {}
     for name in names:
-        before = held.get(name)
-        own_kinds = (_kinds(wanted[name]) if name in wanted else set()) | set(before.kinds if before else ())
-        own = (_predicates(wanted[name]) if name in wanted else set()) | set(before.predicates if before else ())
-        copy.open_part(name, sorted(own_kinds), sorted(own))
-        if before is not None:
-            kinds |= set(before.kinds)
-            predicates |= set(before.predicates)
+        before, after = held.get(name, NOTHING), _held(wanted[name]) if name in wanted else NOTHING
+        opened[name] = Held(None, (*before.kinds, *after.kinds), (*before.predicates, *after.predicates))
+        kinds |= set(before.kinds)
+        predicates |= set(before.predicates)
+    copy.mark(opened)
     boundary("graph:opened")
     stale = _write_nodes(copy, parts, changed, names, kinds, done)
     tell(f"{done.nodes_written} nodes written")
@@ -68,10 +70,8 @@ def bring(copy: Copy, parts: Sequence[Part], tell: Callable[[str], None] = lambd
         copy.remove_nodes(kind, uids)
         done.nodes_removed += len(uids)
     tell(f"{done.relations_written} relations written, {done.nodes_removed} nodes removed")
-    for part in changed:
-        copy.close_part(part.name, part.digest, sorted(_kinds(part)), sorted(_predicates(part)))
-    for name in gone:
-        copy.remove_part(name)
+    copy.mark({part.name: _held(part) for part in changed})
+    copy.remove_parts(gone)
     return done
 
 
@@ -84,12 +84,12 @@ def _write_nodes(
     if held:
         every = {node.uid for part in parts for node in part.nodes}
         stale = {kind: [uid for uid in some if uid not in every] for kind, some in held.items()}
-    for part in changed:
-        new: list[Node] = [
-            node for node in part.nodes if held.get(node.kind, {}).get(node.uid) != node_digest(part.name, node)
-        ]
-        copy.put_nodes(part.name, new)
-        done.nodes_written += len(new)
+    new = {
+        part.name: [n for n in part.nodes if held.get(n.kind, {}).get(n.uid) != node_digest(part.name, n)]
+        for part in changed
+    }
+    copy.put_nodes(new)
+    done.nodes_written += sum(map(len, new.values()))
     return {kind: uids for kind, uids in stale.items() if uids}
 
 
@@ -107,14 +107,16 @@ def _write_relations(copy: Copy, changed: Sequence[Part], names: list[str], pred
         ]
         copy.remove_relations(predicate, stale)
         done.relations_removed += len(stale)
-    for part in changed:
-        new: list[Relation] = [
+    new = {
+        part.name: [
             one
             for one in part.relations
-            if held.get(one.predicate, {}).get(one.uid, ("", "", ""))[0] != relation_digest(part.name, one)
+            if held.get(one.predicate, {}).get(one.uid, ("", "", ""))[0] != wanted[one.predicate][one.uid]
         ]
-        copy.put_relations(part.name, new)
-        done.relations_written += len(new)
+        for part in changed
+    }
+    copy.put_relations(new)
+    done.relations_written += sum(map(len, new.values()))
 
 
 def reopen(copy: Copy, parts: Sequence[Part]) -> int:
@@ -142,6 +144,5 @@ def reopen(copy: Copy, parts: Sequence[Part]) -> int:
         wrong |= {part for uid, (value, part) in nodes[kind].items() if existing.get(uid) != value}
         copy.remove_nodes(kind, [uid for uid in existing if uid not in nodes[kind]])
     by_name = {part.name: part for part in parts}
-    for name in sorted(wrong):
-        copy.open_part(name, sorted(_kinds(by_name[name])), sorted(_predicates(by_name[name])))
+    copy.mark({name: replace(_held(by_name[name]), digest=None) for name in sorted(wrong)})
     return len(wrong)

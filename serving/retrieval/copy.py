@@ -74,23 +74,28 @@ class Copy:
             for row in rows
         }
 
-    def open_part(self, part: str, kinds: Sequence[str], predicates: Sequence[str]) -> None:
-        """Say that a part is not whole, and of what kinds its elements are or will be."""
-        self._put_part(part, "", kinds, predicates)
+    def mark(self, parts: Mapping[str, Held]) -> None:
+        """Say of parts what they are made of and, by a digest, that they are whole."""
+        rows = [
+            {
+                "uid": name,
+                "digest": held.digest or "",
+                "kinds": sorted(set(held.kinds)),
+                "predicates": sorted(set(held.predicates)),
+            }
+            for name, held in parts.items()
+        ]
+        for some in batches(rows):
+            self.graph.write(
+                f"UNWIND $rows AS row MERGE (p:{PART} {{uid: row.uid}}) "
+                "SET p.digest = row.digest, p.kinds = row.kinds, p.predicates = row.predicates",
+                {"rows": some},
+            )
 
-    def close_part(self, part: str, value: str, kinds: Sequence[str], predicates: Sequence[str]) -> None:
-        """Say that a part is whole."""
-        self._put_part(part, value, kinds, predicates)
-
-    def remove_part(self, part: str) -> None:
-        """Forget a part whose elements are gone."""
-        self.graph.write(f"MATCH (p:{PART} {{uid: $uid}}) DELETE p", {"uid": part})
-
-    def _put_part(self, part: str, value: str, kinds: Sequence[str], predicates: Sequence[str]) -> None:
-        self.graph.write(
-            f"MERGE (p:{PART} {{uid: $uid}}) SET p.digest = $digest, p.kinds = $kinds, p.predicates = $predicates",
-            {"uid": part, "digest": value, "kinds": sorted(kinds), "predicates": sorted(predicates)},
-        )
+    def remove_parts(self, names: Sequence[str]) -> None:
+        """Forget parts whose elements are gone."""
+        for some in batches(names):
+            self.graph.write(f"MATCH (p:{PART}) WHERE p.uid IN $uids DELETE p", {"uids": list(some)})
 
     def nodes(self, kind: str, parts: Sequence[str] | None = None) -> dict[str, str]:
         """Digests of the nodes of a kind by uid; of some parts, or of all."""
@@ -132,21 +137,25 @@ class Copy:
                     {"rows": [{"uid": u, "source": s, "target": t} for u, s, t in rows]},
                 )
 
-    def put_nodes(self, part: str, nodes: Sequence[Node]) -> None:
-        """Create nodes, or give those there are exactly these properties."""
+    def put_nodes(self, nodes: Mapping[str, Sequence[Node]]) -> None:
+        """Create nodes, given by part, or give those there are exactly these properties."""
         by_kind: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for node in nodes:
-            by_kind[node.kind].append({**node.row(), "part": part, "digest": node_digest(part, node)})
+        for part, some in nodes.items():
+            for node in some:
+                by_kind[node.kind].append({**node.row(), "part": part, "digest": node_digest(part, node)})
         for kind, rows in by_kind.items():
-            for some in batches(rows):
+            for batch in batches(rows):
                 self.graph.write(
-                    f"UNWIND $rows AS row MERGE (n:{checked(kind)} {{uid: row.uid}}) SET n = row", {"rows": some}
+                    f"UNWIND $rows AS row MERGE (n:{checked(kind)} {{uid: row.uid}}) SET n = row", {"rows": batch}
                 )
 
-    def put_relations(self, part: str, relations: Sequence[Relation]) -> None:
-        """Create relations that are not there. Those whose end is missing are not created: see :meth:`relations`."""
+    def put_relations(self, relations: Mapping[str, Sequence[Relation]]) -> None:
+        """Create relations, given by part, that are not there.
+
+        Those whose end is missing are not created: see :meth:`relations`.
+        """
         by: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
-        for one in relations:
+        for part, one in ((part, one) for part, several in relations.items() for one in several):
             properties = {
                 **one.properties, "uid": one.uid, "access": one.access, "part": part,
                 "digest": relation_digest(part, one),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,6 +51,35 @@ def build(quads: Path, folder: Path) -> None:
         raise ClearwayError(
             f"{folder}: the RDF store cannot be made: {error}", untouched="what is published."
         ) from error
+
+
+def derive(before: Path, folder: Path, gone: bytes, new: bytes) -> bool:
+    """Make a store of another one, without some quads and with others, both as N-Quads; ``folder`` must not exist.
+
+    False when the other cannot be gone on from; ``folder`` is then not there.
+
+    Raises:
+        ClearwayError: the disk refuses it.
+    """
+    import pyoxigraph as ox
+
+    try:
+        ox.Store.read_only(str(before)).backup(str(folder))
+    except (OSError, ValueError):
+        shutil.rmtree(folder, ignore_errors=True)
+        return False
+    try:
+        store = ox.Store(str(folder))
+        for quad in ox.parse(gone, format=ox.RdfFormat.N_QUADS):
+            store.remove(quad)
+        store.bulk_extend(ox.parse(new, format=ox.RdfFormat.N_QUADS))
+        store.flush()
+        del store
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ClearwayError(
+            f"{folder}: the RDF store cannot be changed: {error}", untouched="what is published."
+        ) from error
+    return True
 
 
 def check(query: str) -> None:

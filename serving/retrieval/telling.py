@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 _HOLE = re.compile(r"\{(\w+)\}")
 _OVERALL = re.compile(r"\{(sum|mean):(\w+)(?::(\w+))?\}")
@@ -31,8 +31,14 @@ def heading(template: str, rows: Sequence[Mapping[str, Any]], more: bool) -> str
         values = {match[0]: _overall(match, rows) for match in _OVERALL.finditer(part)}
         if None in values.values():
             continue
-        told.append(_OVERALL.sub(lambda match, values=values: _said(values[match[0]]), part))  # type: ignore[misc]
+        told.append(_OVERALL.sub(lambda match, values=values: _said(values[match[0]]), part))
     return " ".join(told)
+
+
+def columns(template: str) -> set[str]:
+    """The columns that a sentence or a heading names."""
+    overall = {name for match in _OVERALL.finditer(template) for name in match.groups()[1:] if name}
+    return {match[1] for match in _HOLE.finditer(template)} | overall
 
 
 def _overall(match: re.Match[str], rows: Sequence[Mapping[str, Any]]) -> float | int | None:
@@ -45,7 +51,7 @@ def _overall(match: re.Match[str], rows: Sequence[Mapping[str, Any]]) -> float |
     return sum(value * share for value, share in pairs) / total if total else None
 
 
-def _number(value: Any) -> bool:
+def _number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

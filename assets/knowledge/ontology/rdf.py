@@ -56,7 +56,7 @@ def _name(iri: str) -> str:
     return unquote(local[:-1]) if local.endswith("_") else _snake(local)
 
 
-class _Terms:
+class Terms:
     """Terms of N-Quads, each written once: a graph has few names of properties and says each uid many times."""
 
     def __init__(self, words: Vocabulary) -> None:
@@ -65,9 +65,9 @@ class _Terms:
         self.graph = cache(lambda access: f"<{ACCESS}{quote(access)}> .\n")
 
 
-def quads(parts: Iterable[Part], words: Vocabulary) -> Iterator[str]:
+def quads(parts: Iterable[Part], words: Vocabulary, terms: Terms | None = None) -> Iterator[str]:
     """Lines of N-Quads."""
-    terms = _Terms(words)
+    terms = terms or Terms(words)
     for part in parts:
         within = f"<{PART}> {_literal(part.name)}"
         for node in part.nodes:
@@ -90,7 +90,7 @@ def quads(parts: Iterable[Part], words: Vocabulary) -> Iterator[str]:
                 yield f"{subject} {terms.property(one.predicate, name)} {_literal(content)} {graph}"
 
 
-def _node_quads(within: str, node: Node, words: Vocabulary, terms: _Terms) -> Iterator[str]:
+def _node_quads(within: str, node: Node, words: Vocabulary, terms: Terms) -> Iterator[str]:
     subject, graph = terms.thing(node.uid), terms.graph(node.access)
     yield f"{subject} <{RDF}type> <{words.kinds[node.kind]}> {graph}"
     yield f"{subject} {within} {graph}"

@@ -46,8 +46,8 @@ def rows(copy: Copy, query: str, **parameters: Any) -> list[dict[str, Any]]:
 
 def test_elements_come_back_as_they_went(copy: Copy) -> None:
     value = {"text": 'it\'s "so" ✓ 펌프 \n\\', "whole": 7, "real": 0.5, "yes": True}
-    copy.put_nodes("p", [Node("Pump:1", "Pump", "pump 1", value, ("one", "eins"), "a|b"), site("x")])
-    copy.put_relations("p", [Relation("Pump:1", "AT", "Site:x", {"litres": 1.25}, "k", "a|b")])
+    copy.put_nodes({"p": [Node("Pump:1", "Pump", "pump 1", value, ("one", "eins"), "a|b"), site("x")]})
+    copy.put_relations({"p": [Relation("Pump:1", "AT", "Site:x", {"litres": 1.25}, "k", "a|b")]})
     (node,) = rows(copy, "MATCH (n:Pump) RETURN properties(n) AS p")
     digest = node["p"].pop("digest")
     assert node["p"] == {
@@ -60,23 +60,23 @@ def test_elements_come_back_as_they_went(copy: Copy) -> None:
 
 
 def test_a_node_put_again_loses_what_it_no_longer_has(copy: Copy) -> None:
-    copy.put_nodes("p", [pump(1, litres=5), site("x")])
-    copy.put_relations("p", [at(1, "x")])
-    copy.put_nodes("p", [pump(1, colour="red")])
+    copy.put_nodes({"p": [pump(1, litres=5), site("x")]})
+    copy.put_relations({"p": [at(1, "x")]})
+    copy.put_nodes({"p": [pump(1, colour="red")]})
     (row,) = rows(copy, "MATCH (n:Pump)-[r:AT]->(s) RETURN n.litres AS litres, n.colour AS colour, s.uid AS site")
     assert row == {"litres": None, "colour": "red", "site": "Site:x"}
 
 
 def test_uids_are_unique(copy: Copy) -> None:
-    copy.put_nodes("p", [pump(1)])
+    copy.put_nodes({"p": [pump(1)]})
     with pytest.raises(GraphFault):
         copy.graph.write("CREATE (n:Pump {uid: 'Pump:1'})")
     assert len(copy.nodes("Pump")) == 1
 
 
 def test_removal_takes_exactly_what_is_named(copy: Copy) -> None:
-    copy.put_nodes("p", [pump(n) for n in range(5)] + [site("x"), site("y")])
-    copy.put_relations("p", [at(n, "x") for n in range(5)] + [at(0, "y"), at(0, "x", key="again")])
+    copy.put_nodes({"p": [pump(n) for n in range(5)] + [site("x"), site("y")]})
+    copy.put_relations({"p": [at(n, "x") for n in range(5)] + [at(0, "y"), at(0, "x", key="again")]})
     copy.remove_relations("AT", [(one.uid, one.source, one.target) for one in (at(0, "x"), at(1, "x"))])
     assert set(copy.relations("AT")) == {at(n, "x").uid for n in (2, 3, 4)} | {
         at(0, "y").uid,
@@ -89,7 +89,7 @@ def test_removal_takes_exactly_what_is_named(copy: Copy) -> None:
 
 def test_a_name_that_is_cypher_is_refused_and_a_value_that_is_cypher_is_a_value(copy: Copy) -> None:
     hostile = "x'}) DETACH DELETE n //"
-    copy.put_nodes("p", [Node(f"Pump:{hostile}", "Pump", hostile), pump(1)])
+    copy.put_nodes({"p": [Node(f"Pump:{hostile}", "Pump", hostile), pump(1)]})
     assert rows(copy, "MATCH (n:Pump {name: $name}) RETURN n.uid AS uid", name=hostile) == [{"uid": f"Pump:{hostile}"}]
     assert len(copy.nodes("Pump")) == 2
     for name in ("Pump) DETACH DELETE (n", "a b", "", "1a", "x" * 64):
@@ -98,8 +98,8 @@ def test_a_name_that_is_cypher_is_refused_and_a_value_that_is_cypher_is_a_value(
 
 
 def test_filters_of_declared_queries_hold_in_every_clause(copy: Copy) -> None:
-    copy.put_nodes("p", [pump(1), pump(2, "secret"), pump(3), site("x"), site("hidden", "secret")])
-    copy.put_relations("p", [at(1, "x"), at(2, "x", "secret"), at(3, "x", "secret"), at(1, "hidden", "secret")])
+    copy.put_nodes({"p": [pump(1), pump(2, "secret"), pump(3), site("x"), site("hidden", "secret")]})
+    copy.put_relations({"p": [at(1, "x"), at(2, "x", "secret"), at(3, "x", "secret"), at(1, "hidden", "secret")]})
     seen = guard(
         "MATCH (p:Pump)-[r:AT]->(s:Site) WHERE s.name = 'x' OR true RETURN p.uid AS p, s.uid AS s ORDER BY p, s"
     )
@@ -114,7 +114,7 @@ def test_filters_of_declared_queries_hold_in_every_clause(copy: Copy) -> None:
 
 @pytest.mark.timeout(120)
 def test_a_query_that_would_not_end_is_ended_and_the_next_answers(copy: Copy, request: pytest.FixtureRequest) -> None:
-    copy.put_nodes("p", [pump(n) for n in range(300)])
+    copy.put_nodes({"p": [pump(n) for n in range(300)]})
     if bolt_url.given() is None:
         settings = request.getfixturevalue("stores")
         servers.bound(settings, "a", 1)
@@ -130,7 +130,7 @@ def test_a_query_that_would_not_end_is_ended_and_the_next_answers(copy: Copy, re
 
 
 def test_rows_are_bounded(copy: Copy) -> None:
-    copy.put_nodes("p", [pump(n) for n in range(30)])
+    copy.put_nodes({"p": [pump(n) for n in range(30)]})
     assert len(copy.graph.read("MATCH (n:Pump) RETURN n.uid AS uid", rows=7)) == 7
 
 
