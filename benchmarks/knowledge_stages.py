@@ -16,6 +16,7 @@ from serving.settings import Settings, get_settings
 
 if TYPE_CHECKING:
     from assets.knowledge.build import Gathered
+    from assets.knowledge.spec import GraphFile
     from assets.knowledge.staged import Wanted
     from serving.retrieval.elements import Part
 
@@ -151,7 +152,7 @@ def one_month() -> dict[str, Any]:
     first: dict[str, float] = {}
     with _timed(first, "vectors"):
         held = known.to_vectors(before, CHANGED)
-    _forget(known.settings, before)
+    _forget(known.settings, before, known.graph)
     known.publish(before, CHANGED)
     for folder in (known.settings.knowledge / "indexes").iterdir():
         if folder.name != before.version:
@@ -186,9 +187,10 @@ def _less(part: Part, gone: set[str]) -> Part:
     )
 
 
-def _forget(settings: Settings, kept: Wanted) -> None:
-    """Leave only passages and vectors of what is kept, so that what comes is cut and embedded."""
+def _forget(settings: Settings, kept: Wanted, graph: GraphFile) -> None:
+    """Leave in the caches only what is kept, so that what comes is cut, read and embedded."""
     from assets.knowledge.cache import Cache
+    from assets.knowledge.named import Named
     from assets.knowledge.vectors import text_of
     from serving.retrieval.elements import digest
     from serving.retrieval.embedding import embedder
@@ -196,6 +198,13 @@ def _forget(settings: Settings, kept: Wanted) -> None:
     name = embedder(kept.embeddings).name
     with Cache(settings.knowledge / "embedded.db") as cache:
         cache.retain({digest(name, text_of(passage)) for passage in kept.embedded})
+    made = ("documents/", "communities/")
+    things = [node for part in kept.parts if not part.name.startswith(made) for node in part.nodes]
+    named = Named(things, graph.extract.codes)
+    with Cache(settings.knowledge / "named.db") as cache:
+        before = cache.count()
+        cache.retain({named.key(passage.text) for passage in kept.passages})
+        assert 0 < cache.count() < before
     documents = {passage.document.partition(":")[2] for passage in kept.passages}
     with sqlite3.connect(settings.knowledge / "passages.db") as connection:
         held = [(key, json.loads(value)[0][1].partition(":")[2]) for key, value in

@@ -25,7 +25,7 @@ from assets.knowledge.documents.document import Document
 from assets.knowledge.documents.own import collect_own
 from assets.knowledge.documents.spec import document_sources
 from assets.knowledge.extract import Proposals, through_gateway
-from assets.knowledge.linked import document_parts
+from assets.knowledge.linked import Caches, document_parts
 from assets.knowledge.ontology import exported
 from assets.knowledge.ontology.vocabulary import Vocabulary
 from assets.knowledge.platform import platform_parts
@@ -79,8 +79,13 @@ def gather(
     found = collect(settings.landing, list(document_sources(domain.folder).values()))
     documents = [*found.documents, *collect_own(settings, domain, manifest)]
     nodes = [node for part in things for node in part.nodes]
-    with _proposals(graph, settings) as proposals, Cache(settings.knowledge / "passages.db") as cache:
-        linked = document_parts(documents, nodes, graph.documents, count_tokens, graph.extract, proposals, cache)
+    with (
+        _proposals(graph, settings) as proposals,
+        Cache(settings.knowledge / "passages.db") as passages,
+        Cache(settings.knowledge / "named.db") as named,
+    ):
+        caches = Caches(passages, named)
+        linked = document_parts(documents, nodes, graph.documents, count_tokens, graph.extract, proposals, caches)
     tell(f"{len(documents)} documents, {sum(len(p.passages) for p in linked.parts)} passages")
     parts = [*things, *linked.parts]
     parts += community_parts(parts)

@@ -38,6 +38,9 @@ class Cache:
     def close(self) -> None:
         self._connection.close()
 
+    def count(self) -> int:
+        return int(self._connection.execute("select count(*) from kept").fetchone()[0])
+
     def get(self, keys: Collection[str]) -> dict[str, bytes]:
         """The values of those keys that are kept."""
         found: dict[str, bytes] = {}

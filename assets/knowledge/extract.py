@@ -19,7 +19,7 @@ from pydantic import Field, field_validator
 from assets.declared import Declared
 from assets.knowledge.cache import Cache
 from serving.errors import ClearwayError
-from serving.retrieval.elements import Node, Passage, digest
+from serving.retrieval.elements import Passage, digest
 
 if TYPE_CHECKING:
     from assets.knowledge.linked import Links
@@ -81,46 +81,29 @@ class Extractor:
     """Reads passages.
 
     Args:
-        nodes: things that passages may speak of; names that several share are left open.
         links: resolves names that are written otherwise.
         proposals: what a model proposes for a passage; None where none is declared.
     """
 
     def __init__(
         self,
-        nodes: Sequence[Node],
         links: Links,
         declared: Extraction,
         proposals: Callable[[Passage], Mapping[str, Any]] | None = None,
     ) -> None:
-        from serving.retrieval.ranking import dictionary
-
-        self._uids = [node.uid for node in nodes]
-        self._known = set(self._uids)
-        # A short code that is also a word would be found everywhere; declared patterns find codes.
-        self._names = dictionary.build(
-            (i, name, "name") for i, node in enumerate(nodes) for name in (node.name, *node.aliases) if len(name) > 3
-        )
         self._links, self._declared, self._proposals = links, declared, proposals
-        self._codes = [(one.kind, re.compile(one.pattern)) for one in declared.codes]
         self._relations = [(one, re.compile(one.pattern)) for one in declared.relations if one.pattern]
 
-    def read(self, passage: Passage) -> Found:
+    def read(self, passage: Passage, named: Mapping[str, str]) -> Found:
         """What a passage speaks of.
+
+        Args:
+            named: uids of the things whose names or codes stand in it, see ``Named``.
 
         Raises:
             ClearwayError: a declared model does not answer.
         """
-        from serving.retrieval.ranking.text import tokens
-
-        mentions: dict[str, str] = {}
-        for match in self._names.matches(tokens(passage.text)):
-            if len({entry.entity for entry in match.entries}) == 1:
-                mentions.setdefault(self._uids[match.entries[0].entity], "name")
-        for kind, pattern in self._codes:
-            for code in pattern.findall(passage.text):
-                if (uid := f"{kind}:{code}") in self._known:
-                    mentions.setdefault(uid, "code")
+        mentions = dict(named)
         said: dict[tuple[str, str, str], None] = {}
         for one, pattern in self._relations:
             for stated in pattern.finditer(passage.text):

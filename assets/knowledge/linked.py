@@ -6,11 +6,12 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assets.knowledge.documents.document import Document
 from assets.knowledge.documents.passages import cut
 from assets.knowledge.extract import Extraction, Extractor
+from assets.knowledge.named import Named
 from serving.errors import ClearwayError
 from serving.retrieval.access import union
 from serving.retrieval.elements import Node, Part, Passage, Relation, Scalar
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
 
 DOCUMENT, MENTIONS, INVOLVES = "Document", "MENTIONS", "INVOLVES"
 BUCKETS = 64
+
+
+class Caches(NamedTuple):
+    """Files of passages by document, and of things by the text that names them; None works all out anew."""
+
+    passages: Cache | None = None
+    named: Cache | None = None
+
+
+NO_CACHES = Caches()
 
 
 @dataclass
@@ -86,7 +97,7 @@ def document_parts(
     count: Callable[[str], int],
     extract: Extraction | None = None,
     proposals: Callable[[Passage], Mapping[str, Any]] | None = None,
-    cache: Cache | None = None,
+    caches: Caches = NO_CACHES,
 ) -> Linked:
     """Documents with their passages, in parts of like size and stable content: what changes, changes few parts.
 
@@ -95,16 +106,20 @@ def document_parts(
         count: tokens of a text.
         extract: what is looked for in texts beside names.
         proposals: what a language model proposes for a passage.
-        cache: keeps passages by the digest of their document.
+        caches: keep what was worked out of documents and texts that did not change.
 
     Raises:
         ClearwayError: the language model does not answer.
     """
     links = Links(nodes, documents)
-    extractor = Extractor(nodes, links, extract or Extraction(), proposals)
+    sought = extract or Extraction()
+    extractor = Extractor(links, sought, proposals)
+    pieces_of = list(cut(documents, count, caches.passages))
+    said_by = [p.text for _, pieces in pieces_of if not isinstance(pieces, ClearwayError) for p in pieces]
+    named = iter(Named(nodes, sought.codes, caches.named).find(said_by))
     made = Linked([])
     buckets: dict[str, tuple[list[Node], list[Relation], list[Passage]]] = {}
-    for document, pieces in cut(documents, count, cache):
+    for document, pieces in pieces_of:
         if isinstance(pieces, ClearwayError):
             made.problems.append(str(pieces))
             continue
@@ -131,7 +146,7 @@ def document_parts(
         said: dict[tuple[str, str, str], Relation] = {}
         texts: list[Passage] = []
         for passage in pieces:
-            found = extractor.read(passage)
+            found = extractor.read(passage, next(named))
             for other in found.mentions:
                 access = union(document.access, links.access(other))
                 mentioned.setdefault(other, Relation(uid, MENTIONS, other, {}, "", access))

@@ -20,6 +20,7 @@ from serving.retrieval.embedding import DIMENSION
 INDEXES = {"HNSW": {"M": 16, "efConstruction": 200}, "IVF_FLAT": {"nlist": 128}, "FLAT": {}, "AUTOINDEX": {}}
 IndexType = Literal["HNSW", "IVF_FLAT", "FLAT", "AUTOINDEX"]
 BATCH = 500
+LEAST_EF = 400  # of HNSW: 64 misses one in seventy of the nearest
 TEXT_BYTES = 16_000
 SECONDS, SETTLE_SECONDS = 20.0, 300.0
 ALIAS = "passages"
@@ -199,7 +200,7 @@ class Vectors:
         """Cosine similarities of the nearest passages that have one of ``accesses``, by uid."""
         if not accesses:
             return {}
-        params = {"params": {"ef": max(64, 2 * limit), "nprobe": 32}}
+        params = {"params": {"ef": max(LEAST_EF, 2 * limit), "nprobe": 32}}
         if exact:
             params = {"params": {"ef": 32_768, "nprobe": 128}}
         found = self._search([vector.tolist()], "dense", accesses, limit, params)

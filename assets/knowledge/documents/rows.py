@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache, partial
 from zoneinfo import ZoneInfo
 
 from assets.knowledge.documents.document import Document, document, document_uid
@@ -134,6 +135,8 @@ class _Rows:
         self.source, self.table, self.path = source, table, path
         self.title, self.text = Template(table.title), [Template(text) for text in table.text]
         self.labels, self.declaration = source.labels_of(path), source.fingerprint()
+        # Rows name few things many times.
+        self.values = [cache(partial(entity_values, entity=entity)) for entity in table.entities]
 
     def document(self, row: Mapping[str, str], key: tuple[str, ...]) -> tuple[Document, list[str]]:
         """The document, and remarks on cells that were left out of its metadata.
@@ -167,7 +170,11 @@ class _Rows:
             [Section((), "\n\n".join(paragraphs))],
             labels=labels,
             metadata=metadata,
-            links=[(e.kind, value) for e in table.entities for value in entity_values(row[e.column], e)],
+            links=[
+                (entity.kind, value)
+                for entity, values in zip(table.entities, self.values, strict=True)
+                for value in values(row[entity.column])
+            ],
             file=f"{self.source.name}/{self.path}",
             cut=self.source.chunk,
             declaration=self.declaration,

@@ -115,8 +115,10 @@ def _data(parts: Sequence[Part], words: Vocabulary, kinds: set[str]) -> Graph:
             for name, content in node.properties.items() if node.kind in kinds else ():
                 if (iri := value(node.kind, name)) is not None:
                     data.add((subject, iri, Literal(content)))
-        for one in part.relations:
-            iri = predicate(words.predicates[one.predicate])
-            if iri is not None and one.source.partition(":")[0] in kinds:
-                data.add((URIRef(thing(one.source)), iri, URIRef(thing(one.target))))
+    # Several relations of a pair, told apart by a key, are one triple.
+    pairs = {(one.source, one.predicate, one.target) for part in parts for one in part.relations}
+    for source, name, target in pairs:
+        iri = predicate(words.predicates[name])
+        if iri is not None and source.partition(":")[0] in kinds:
+            data.add((URIRef(thing(source)), iri, URIRef(thing(target))))
     return data

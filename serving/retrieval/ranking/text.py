@@ -70,14 +70,14 @@ def tokens(text: str) -> list[Token]:
     found: list[Token] = []
     end, before = 0, ""
     for match in _WORD.finditer(text):
-        start, raw = match.start(), match.group()
+        raw, (start, stop) = match[0], match.span()
         between = text[end:start]
         if between == " ":  # as between most words
             first, joined, tight = not found, bool(found), False
         else:
             gap = between.strip()
             if raw in ("s", "S") and gap and gap[-1] in _APOSTROPHES:
-                end = match.end()
+                end = stop
                 continue  # a possessive that stands apart
             abbreviated = gap == "." and (len(before) == 1 or before in _ABBREVIATED)
             first = not found or (not abbreviated and not _ENDING.isdisjoint(between))
@@ -86,7 +86,7 @@ def tokens(text: str) -> list[Token]:
         if raw.isascii() or not _CHARACTER.search(raw):
             before = folded(raw)
             capital = raw[0].isupper() or (not raw.isalpha() and any(c.isdigit() for c in raw))
-            found.append(Token(before, start, match.end(), capital, first, joined, tight, False))
+            found.append(Token(before, start, stop, capital, first, joined, tight, False))
         else:
             for number, piece in enumerate(_PIECE.finditer(raw)):
                 at = start + piece.start()
@@ -94,7 +94,7 @@ def tokens(text: str) -> list[Token]:
                 one = Token(before, at, at + len(piece.group()), True, first and not number, bool(number) or joined,
                             bool(number) or tight, bool(number))  # fmt: skip
                 found.append(one)
-        end = match.end()
+        end = stop
     return found
 
 

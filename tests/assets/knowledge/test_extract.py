@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from assets.knowledge.cache import Cache
 from assets.knowledge.extract import Code, Extraction, Extractor, Proposals, TextRelation, through_gateway
 from assets.knowledge.linked import Links, document_parts
+from assets.knowledge.named import Named
 from assets.knowledge.things import check
 from serving.errors import ClearwayError
 from serving.retrieval.elements import Node, Passage
@@ -41,9 +43,9 @@ def passage(text: str) -> Passage:
 
 
 def read(text: str, declared: Extraction = DECLARED, proposals: Any = None) -> Any:
-    return Extractor(THINGS, Links(THINGS, [note("x", "x", ("Maker", "Acme"))]), declared, proposals).read(
-        passage(text)
-    )
+    (named,) = Named(THINGS, declared.codes).find([text])
+    links = Links(THINGS, [note("x", "x", ("Maker", "Acme"))])
+    return Extractor(links, declared, proposals).read(passage(text), named)
 
 
 def test_names_codes_and_stated_relations_are_found() -> None:
@@ -140,3 +142,19 @@ def test_a_model_that_does_not_answer_is_named(tmp_path: Path, chat: str) -> Non
     with pytest.raises(ClearwayError, match="model m that is to read documents"):
         read("text", Extraction(model="m"), proposed)
     proposed.close()
+
+
+def test_a_text_is_read_again_when_a_name_comes_or_goes(tmp_path: Path) -> None:
+    texts = ["Acme Pumps and Gold Gears met.", "Nothing is named."]
+    gold = Node("Maker:gold", "Maker", "Gold Gears")
+    with Cache(tmp_path / "named.db") as cache:
+        for things in (THINGS, THINGS, [*THINGS, gold], THINGS):
+            found = Named(things, DECLARED.codes, cache).find(texts)
+            assert found == Named(things, DECLARED.codes).find(texts)
+            assert ("Maker:gold" in found[0]) == (gold in things)
+            assert cache.count() == len(texts)
+        again = Named(THINGS, DECLARED.codes, cache)
+        again._found = lambda text: pytest.fail(f"{text} is read again")  # type: ignore[assignment,method-assign]
+        assert again.find(texts) == found
+        assert again.find(texts[:1]) == found[:1]
+        assert cache.count() == 1
