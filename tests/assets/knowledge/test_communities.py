@@ -63,6 +63,18 @@ def test_a_thing_is_in_its_smallest_community_and_that_in_the_one_that_holds_it(
     assert {uid: len(found) for uid, found in members.items()} == sizes
 
 
+def test_a_community_that_gains_a_member_stays_the_same_and_only_that_relation_is_new() -> None:
+    nodes = [pump(n) for n in range(20)]
+    (before,) = community_parts([part("p", nodes, [*ring(0, 10), *ring(10, 10)])])
+    joins = Relation("Pump:20", "FEEDS", "Pump:19")
+    (after,) = community_parts([part("p", [*nodes, pump(20)], [*ring(0, 10), *ring(10, 10), joins])])
+    assert {n.uid for n in before.nodes} == {n.uid for n in after.nodes}
+    new = {r.uid for r in after.relations} - {r.uid for r in before.relations}
+    assert len(new) == 1
+    assert {r.uid for r in before.relations} <= {r.uid for r in after.relations}
+    assert sorted(p.text == q.text for p, q in zip(before.passages, after.passages, strict=True)) == [False, True]
+
+
 @st.composite
 def labelled(draw: Any) -> list[Part]:
     accesses = st.sampled_from(["", "", "a", "b", "a|b"])
