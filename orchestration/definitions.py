@@ -17,6 +17,7 @@ from assets.domains import current_domain
 from assets.warehouse.manifest import load_manifest
 from orchestration import pools, warm
 from orchestration.jobs import jobs
+from orchestration.knowledge_sensor import knowledge_sensor
 from orchestration.profiles import executor, resources
 from orchestration.progress import progress_logger
 from orchestration.retraining import alerts_sensor, retraining_sensor, reviews_sensor
@@ -57,6 +58,7 @@ def _all() -> dg.Definitions:
                 retraining_sensor(domain, by_name["train"]),
                 alerts_sensor(domain),
                 *([retuning_sensor(domain, by_name["copilot"])] if "copilot" in by_name else []),
+                *([knowledge_sensor(domain, by_name["knowledge"])] if "knowledge" in by_name else []),
                 failure_sensor,
                 automation_sensor(),
             ],

@@ -57,7 +57,7 @@ def collect(landing: Path, sources: Sequence[DocumentSource]) -> Collected:
     problems: list[Problem] = []
     root = landing / FOLDER
     declared = {source.name for source in sources}
-    for stray in sorted(p.name for p in root.iterdir() if not _passing(p.name)) if root.is_dir() else ():
+    for stray in sorted(p.name for p in root.iterdir() if not passing(p.name)) if root.is_dir() else ():
         if stray not in declared:
             problems.append(Problem(stray, f"{root / stray}: no declared source of documents has this name"))
     for source in sorted(sources, key=lambda s: s.name):
@@ -117,7 +117,8 @@ def _repeated(where: str, repeated: list[Document], documents: dict[str, Documen
         )
 
 
-def _passing(name: str) -> bool:
+def passing(name: str) -> bool:
+    """Whether a file or folder is still being written, or is hidden."""
     return name.startswith(".") or name.endswith(".part")
 
 
@@ -136,11 +137,11 @@ def _files(folder: Path) -> Iterator[tuple[str, Path, str | None]]:
 
     for parent, folders, names in os.walk(folder, onerror=unreadable, followlinks=False):
         links = [name for name in folders if (Path(parent) / name).is_symlink()]
-        folders[:] = [name for name in folders if not _passing(name) and name not in links]
+        folders[:] = [name for name in folders if not passing(name) and name not in links]
         for name in (*names, *links):
             full = Path(parent) / name
             path = full.relative_to(folder).as_posix()
-            if not _passing(name):
+            if not passing(name):
                 found.append((path, full, _wrong(full, inside)))
     yield from sorted(found, key=lambda item: item[0])
 
