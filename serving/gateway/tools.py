@@ -1,4 +1,4 @@
-"""The metrics as tools over MCP (streamable HTTP at ``/mcp``), by the official SDK.
+"""Metrics and knowledge as tools over MCP (streamable HTTP at ``/mcp``), by the official SDK.
 
 A tool calls the gateway's own route inside this process with the caller's key, so that keys, limits, counts and
 refusals are those of the route. The SDK is imported at the first call: most gateways never get one. Annotations stay
@@ -7,6 +7,7 @@ objects in this module, for the SDK reads those of the tools.
 
 import asyncio
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from fastapi import FastAPI
@@ -16,8 +17,10 @@ from starlette.types import Receive, Scope, Send
 PATH = "/mcp"
 PATIENCE_S = 120.0
 INSTRUCTIONS = (
-    "Metrics of this Clearway project. Ask in plain words with ask_metrics, or write the query yourself: list_metrics "
-    "says which metrics and dimensions there are. Every number comes from the semantic layer, with its SQL."
+    "Metrics and knowledge of this Clearway project. Numbers over time, by dimension: ask_metrics in plain words, or "
+    "write the query yourself, list_metrics says which metrics and dimensions there are; every number comes from the "
+    "semantic layer, with its SQL. Things, documents and how they are related: ask_knowledge for an answer with "
+    "citations, search_knowledge for passages, list_graph_queries and run_graph_query for what the graph is asked most."
 )
 
 
@@ -77,7 +80,7 @@ def tools_of(app: FastAPI) -> Any:
     from mcp.server.mcpserver import Context
     from mcp.server.mcpserver.exceptions import ToolError
 
-    server: Any = MCPServer("clearway-metrics", title="Clearway metrics", instructions=INSTRUCTIONS, version="1")
+    server: Any = MCPServer("clearway", title="Clearway", instructions=INSTRUCTIONS, version="1")
 
     async def call(context: Any, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         key = (context.headers or {}).get("authorization")
@@ -109,7 +112,27 @@ def tools_of(app: FastAPI) -> Any:
         """The SQL of a query and what its metrics mean, not run."""
         return await call(context, "POST", "/v1/metrics/explain", {"query": query})
 
-    for tool in (list_metrics, ask_metrics, query_metrics, explain_metrics):
+    async def ask_knowledge(question: str, context: Context) -> dict[str, Any]:
+        """Answer a question about things and documents: sentences with citations, the graph query and its rows where
+        one fits, passages, and what is around the things that are named."""
+        return await call(context, "POST", "/v1/retrieval/answer", {"question": question})
+
+    async def search_knowledge(question: str, context: Context, limit: int = 8) -> dict[str, Any]:
+        """The passages that say most about a question, at most 50, the things that it names, and their relations."""
+        return await call(context, "POST", "/v1/retrieval/search", {"question": question, "limit": limit})
+
+    async def list_graph_queries(context: Context) -> dict[str, Any]:
+        """The declared graph queries, with their parameters and what they answer."""
+        return await call(context, "GET", "/v1/graph/queries")
+
+    async def run_graph_query(name: str, parameters: dict[str, Any], context: Context) -> dict[str, Any]:
+        """The rows of a declared graph query. A parameter that has a kind takes a thing's uid, name or alias."""
+        return await call(context, "POST", f"/v1/graph/queries/{quote(name, safe='')}", {"parameters": parameters})
+
+    for tool in (
+        *(list_metrics, ask_metrics, query_metrics, explain_metrics),
+        *(ask_knowledge, search_knowledge, list_graph_queries, run_graph_query),
+    ):
         server.add_tool(tool)
     return server
 

@@ -254,7 +254,7 @@ def test_the_same_by_tools_over_mcp(world: World) -> None:
             transport = streamable_http_client(f"{world.settings.gateway_url}/mcp", http_client=http)
             async with Client(transport) as client:
                 tools = {tool.name for tool in (await client.list_tools()).tools}
-                assert tools == {"list_metrics", "ask_metrics", "query_metrics", "explain_metrics"}
+                assert tools >= {"list_metrics", "ask_metrics", "query_metrics", "explain_metrics"}
                 world.llm.words = [json.dumps(WORST)]
                 found = await client.call_tool("ask_metrics", {"question": "the worst carrier out of JFK?"})
                 assert not found.is_error

@@ -294,3 +294,30 @@ def test_what_is_asked_is_counted(ask: Client) -> None:
     ask(SEARCH, question())
     ask(SEARCH, question(" "))
     assert (counted(right), counted(wrong)) == (before[0] + 1, before[1] + 1)
+
+
+def test_tools_over_mcp_show_what_the_key_shows(ask: Client) -> None:
+    def call(method: str, key: str | None = "anybody", **parameters: Any) -> Any:
+        headers = {"accept": "application/json, text/event-stream"}
+        headers |= {"authorization": f"Bearer {ask.keys[key]}"} if key else {}
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
+        return ask.http.post("/mcp", json=body, headers=headers).json()["result"]
+
+    def tool(name: str, key: str | None = "anybody", /, **arguments: Any) -> Any:
+        return call("tools/call", key, name=name, arguments=arguments)
+
+    named = {one["name"] for one in call("tools/list")["tools"]}
+    assert named >= {"ask_knowledge", "search_knowledge", "list_graph_queries", "run_graph_query"}
+    for key, many in (("anybody", 1), ("trusted", 2)):
+        found = tool("search_knowledge", key, question="what about pump 1 and pump 2?")["structuredContent"]
+        assert len(found["passages"]) == many
+        assert all(why.startswith(("dense: ", "local: ")) for why in found["degraded"]), "stores are away, and told"
+    answer = tool("ask_knowledge", question="how much does pump 1 leak?")["structuredContent"]
+    assert "12 litres a day. [1]" in answer["answer"]
+    (query,) = tool("list_graph_queries")["structuredContent"]["queries"]
+    assert query["name"] == "said"
+    refused = tool("run_graph_query", name="said", parameters={"year": "x"})
+    assert refused["isError"]
+    assert "year" in refused["content"][0]["text"]
+    assert "unknown_query" in tool("run_graph_query", name="nothing", parameters={})["content"][0]["text"]
+    assert "no_key" in tool("search_knowledge", None, question="pump")["content"][0]["text"]
