@@ -26,6 +26,9 @@ from serving.retrieval.telling import heading, sentence
 from serving.settings import Settings
 
 CANDIDATES, NEIGHBOURS, AROUND = 100, 12, 3
+# Relations of a predicate that are read for its neighbours: several may lead to one.
+READ = 48
+OWN = frozenset(("uid", "digest", "part", "access"))
 MAX_ROWS, TOLD = 1000, 20
 # Embedded to be extracted; the words of further ones are compared alone.
 MOST_SENTENCES = 32
@@ -104,23 +107,24 @@ class Retrieval:
             return []
 
     def _around(self, version: Version, entities: Sequence[Entity], access: Collection[str]) -> list[dict[str, Any]]:
-        """Relations of some things, a few of each predicate."""
+        """Relations of some things: of each predicate those to the first few others, and ``of`` how many there are."""
         rows: list[dict[str, Any]] = []
         for entity in entities:
             kind = name_checked(entity.kind)
+            # Sorted by what they are: a store gives them in an order that hidden relations have a part in.
             query = guard(
-                f"MATCH (a:{kind} {{uid: $uid}})-[r]-(b) RETURN startNode(r).uid AS source, type(r) AS predicate, "
-                "endNode(r).uid AS target, b.uid AS uid, b.name AS name, properties(r) AS properties LIMIT 400"
+                f"MATCH (a:{kind} {{uid: $uid}})-[r]-(b) WITH r, b ORDER BY r.uid WITH type(r) AS predicate, "
+                "count(r) AS many, collect({source: startNode(r).uid, target: endNode(r).uid, uid: b.uid, "
+                f"name: b.name, properties: properties(r)}})[0..{READ}] AS found RETURN predicate, many, found"
             )
-            found = version.graph.read(query, {"uid": entity.uid, "access": sorted(access)}, rows=400)
-            # A store gives them in an order that relations which the caller may not see have a part in.
-            found.sort(key=lambda row: (row["predicate"], row["properties"]["uid"]))
-            by: dict[str, int] = {}
-            for row in found:
-                by[row["predicate"]] = by.get(row["predicate"], 0) + 1
-                if by[row["predicate"]] <= NEIGHBOURS // 3:
-                    said = {k: v for k, v in row["properties"].items() if k not in ("uid", "digest", "part", "access")}
-                    rows.append({**row, "properties": said})
+            found = version.graph.read(query, {"uid": entity.uid, "access": sorted(access)}, rows=READ)
+            for each in sorted(found, key=lambda row: str(row["predicate"])):
+                others = dict.fromkeys(one["uid"] for one in each["found"])
+                shown = set(list(others)[: NEIGHBOURS // 3])
+                for one in each["found"]:
+                    if one["uid"] in shown:
+                        said = {k: v for k, v in one["properties"].items() if k not in OWN}
+                        rows.append({**one, "predicate": each["predicate"], "properties": said, "of": each["many"]})
         return rows
 
     # Graph
