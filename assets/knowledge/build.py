@@ -113,6 +113,7 @@ def _proposals(graph: GraphFile, settings: Settings) -> Iterator[Proposals | Non
     made = Proposals(settings.knowledge / "proposals.db", model, graph.extract, list(graph.kinds), ask)
     try:
         yield made
+        made.retain()
     finally:
         made.close()
 

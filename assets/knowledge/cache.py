@@ -27,6 +27,7 @@ class Cache:
 
     def _open(self) -> None:
         self._connection = sqlite3.connect(self._file, timeout=60)
+        self._connection.execute("pragma secure_delete = on")  # What is forgotten is not left in free pages.
         self._connection.execute("create table if not exists kept (key text primary key, value blob) without rowid")
 
     def __enter__(self) -> Cache:

@@ -169,6 +169,15 @@ class Proposals:
         self._schema = schema(declared, kinds)
         self._how = digest(CODE_VERSION, model, self._schema)
         self._cache = Cache(file)
+        self._asked: set[str] = set()
+
+    def retain(self) -> None:
+        """Forget the texts that were not asked about since this was opened.
+
+        Raises:
+            ClearwayError: the file cannot be written.
+        """
+        self._cache.retain(self._asked)
 
     def close(self) -> None:
         self._cache.close()
@@ -180,6 +189,7 @@ class Proposals:
             ClearwayError: it does not answer, or its reply cannot be kept.
         """
         key = digest(self._how, passage.text)
+        self._asked.add(key)
         reply = self._cache.get([key]).get(key)
         if reply is None:
             reply = self._ask(_messages(passage.text), self._schema).encode()

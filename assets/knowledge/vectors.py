@@ -45,6 +45,14 @@ class Embedded:
     def close(self) -> None:
         self._cache.close()
 
+    def retain(self, texts: Sequence[str]) -> None:
+        """Forget all other texts: what was removed is not kept here either.
+
+        Raises:
+            ClearwayError: the file cannot be written.
+        """
+        self._cache.retain([digest(self.model.name, text) for text in texts])
+
     def vectors(self, texts: Sequence[str], done: Brought) -> NDArray[np.float32]:
         """Shape (texts, 384).
 
@@ -94,4 +102,5 @@ def bring(
         if (start // BATCH) % 4 == 3:
             tell(f"{done.written} of {len(new)} passages written")
     collection.settle()
+    cache.retain([text_of(passage) for passage in passages])
     return done

@@ -125,7 +125,15 @@ def test_a_models_proposals_count_where_text_and_graph_bear_them_out(tmp_path: P
     ] == {"enum": ["BOUGHT"]}
     assert read(text, declared, proposed) == found
     assert len(CALLS) == 1  # a text is asked about once
+    proposed.retain()
     proposed.close()
+    later = proposals(tmp_path, chat)
+    read("another text", declared, later)
+    later.retain()
+    assert len(CALLS) == 2
+    read(text, declared, later)
+    assert len(CALLS) == 3, "a text that was gone is not kept"
+    later.close()
 
 
 @pytest.mark.parametrize("reply", ["no JSON", "[]", '{"entities": "x"}', '{"entities": [3]}'])

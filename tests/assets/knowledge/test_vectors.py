@@ -67,6 +67,8 @@ def test_only_what_differs_is_written_and_a_text_is_embedded_once(collection: Ve
     changed = [passage(0, TEXTS[0], "secret"), passage(1, "the site is open on Sunday")]
     assert vars(bring(collection, changed, cache)) == {"written": 2, "removed": 1, "embedded": 1}
     assert set(collection.held()) == {"Doc:0#0", "Doc:1#0"}
+    # What is gone is not kept beside either.
+    assert vars(bring(collection, every, cache)) == {"written": 3, "removed": 0, "embedded": 2}
 
 
 def test_a_search_finds_only_what_the_accesses_show(collection: Vectors, cache: Embedded) -> None:
