@@ -15,7 +15,7 @@ from tests.knowledge import at, emptied, part, pump, site
 from tests.published import beside, published, wanted
 
 pytestmark = pytest.mark.integration
-MANY = 600
+MANY = 180
 LABELS: frozenset[str] = frozenset()
 
 

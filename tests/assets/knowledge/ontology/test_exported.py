@@ -70,7 +70,7 @@ def made(parts: Sequence[Part], words: Vocabulary, folder: Path, before: Path | 
     return folder
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(versions=st.lists(worlds(), min_size=2, max_size=4))
 def test_a_changed_store_is_the_store_made_anew(
     versions: list[list[Part]], words: Vocabulary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
