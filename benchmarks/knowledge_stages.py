@@ -202,7 +202,7 @@ def _less(part: Part, gone: set[str]) -> Part:
 def _forget(settings: Settings, kept: Wanted, graph: GraphFile) -> None:
     """Leave in the caches only what is kept, so that what comes is cut, read and embedded."""
     from assets.knowledge.cache import Cache
-    from assets.knowledge.named import Named
+    from assets.knowledge.named import NAMES, Named
     from assets.knowledge.vectors import text_of
     from serving.retrieval.elements import digest
     from serving.retrieval.embedding import embedder
@@ -215,7 +215,7 @@ def _forget(settings: Settings, kept: Wanted, graph: GraphFile) -> None:
     named = Named(things, graph.extract.codes)
     with Cache(settings.knowledge / "named.db") as cache:
         before = cache.count()
-        cache.retain({named.key(passage.text) for passage in kept.passages})
+        cache.retain({NAMES, *(named.key(passage.text) for passage in kept.passages)})
         assert 0 < cache.count() < before
     documents = {passage.document.partition(":")[2] for passage in kept.passages}
     with sqlite3.connect(settings.knowledge / "passages.db") as connection:

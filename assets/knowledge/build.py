@@ -28,6 +28,7 @@ from assets.knowledge.extract import Proposals, through_gateway
 from assets.knowledge.linked import Caches, document_parts
 from assets.knowledge.ontology import exported
 from assets.knowledge.ontology.vocabulary import Vocabulary
+from assets.knowledge.paused import collection_paused
 from assets.knowledge.platform import platform_parts
 from assets.knowledge.spec import GraphFile
 from assets.knowledge.staged import Wanted
@@ -58,6 +59,7 @@ class Gathered:
     unresolved: dict[str, Counter[str]] = field(default_factory=dict)
 
 
+@collection_paused()
 def gather(
     domain: Domain,
     graph: GraphFile,
@@ -141,6 +143,7 @@ def properties(parts: Sequence[Part]) -> dict[str, set[str]]:
     return dict(used)
 
 
+@collection_paused()
 def build_index(wanted: Wanted, graph: GraphFile, words: Vocabulary, settings: Settings) -> str:
     """Write a version's index, reports, declared queries and RDF aside; gives the folder's name.
 

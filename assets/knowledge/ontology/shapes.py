@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from assets.knowledge.ontology.rdf import THING, thing
 from assets.knowledge.ontology.vocabulary import Vocabulary
+from assets.knowledge.paused import collection_paused
 from serving.retrieval.elements import Part
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def looked_at(shapes: Graph) -> set[str] | None:
     return {str(term) for term in shapes.objects() if isinstance(term, URIRef)}
 
 
+@collection_paused()
 def violations(parts: Sequence[Part], words: Vocabulary, limit: int = 200) -> list[Violation]:
     """What is not of its shape, at most ``limit``; empty when everything is, or there are no shapes."""
     kinds = shaped_kinds(words)

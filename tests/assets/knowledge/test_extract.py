@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from assets.knowledge.cache import Cache
@@ -160,9 +163,40 @@ def test_a_text_is_read_again_when_a_name_comes_or_goes(tmp_path: Path) -> None:
             found = Named(things, DECLARED.codes, cache).find(texts)
             assert found == Named(things, DECLARED.codes).find(texts)
             assert ("Maker:gold" in found[0]) == (gold in things)
-            assert cache.count() == len(texts)
+            assert cache.count() == len(texts) + 1
         again = Named(THINGS, DECLARED.codes, cache)
         again._found = lambda text: pytest.fail(f"{text} is read again")  # type: ignore[assignment,method-assign]
         assert again.find(texts) == found
         assert again.find(texts[:1]) == found[:1]
-        assert cache.count() == 1
+        assert cache.count() == 2
+
+
+WORDS = st.sampled_from(
+    ["acme", "Acme", "Pumps", "O'Hare", "ohare", "x7", "x-7", "Élan", "elan", "s", "of", "the", "7"]
+)
+PHRASES = st.lists(WORDS, min_size=1, max_size=3).map(" ".join)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.dictionaries(st.sampled_from("abc"), PHRASES, max_size=3), min_size=2, max_size=4),
+    st.lists(st.lists(WORDS, min_size=1, max_size=7).map(" ".join), min_size=1, max_size=4),
+)
+def test_what_is_kept_is_what_would_be_found(worlds: list[dict[str, str]], texts: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder, Cache(Path(folder) / "named.db") as cache:
+        for names in worlds:
+            things = [Node(f"Pump:{uid}", "Pump", name) for uid, name in names.items()] + [pump(7)] * ("a" in names)
+            assert Named(things, DECLARED.codes, cache).find(texts) == Named(things, DECLARED.codes).find(texts)
+
+
+def test_one_more_name_has_few_texts_read_again(tmp_path: Path) -> None:
+    texts = [f"Acme Pumps sold pump no. {n}." for n in range(50)] + ["The Gold Gears came."]
+    gold = Node("Maker:gold", "Maker", "Gold Gears")
+    with Cache(tmp_path / "named.db") as cache:
+        Named(THINGS, DECLARED.codes, cache).find(texts)
+        again = Named([*THINGS, gold], DECLARED.codes, cache)
+        read_again: list[str] = []
+        reads = again._found
+        again._found = lambda text: read_again.append(text) or reads(text)  # type: ignore[assignment,method-assign,func-returns-value]
+        assert again.find(texts)[-1] == {"Maker:gold": "name"}
+        assert read_again == texts[-1:]
