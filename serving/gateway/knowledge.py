@@ -130,6 +130,7 @@ class Knowledge:
         self._gateway = gateway
         self._retrieval: Retrieval | None = None
         self._running = anyio.CapacityLimiter(AT_ONCE)
+        self._taken = 0
 
     def _service(self) -> Retrieval:
         if self._retrieval is None:
@@ -140,10 +141,15 @@ class Knowledge:
         return self._retrieval
 
     async def _in_thread(self, call: Any) -> Any:
-        if self._running.statistics().tasks_waiting >= MOST_WAITING:
+        if self._taken >= AT_ONCE + MOST_WAITING:
             told = f"{AT_ONCE} questions are answered and {MOST_WAITING} wait; try again shortly"
             raise Refusal(429, "too_many_questions", told)
-        return await anyio.to_thread.run_sync(_refusing, call, limiter=self._running)
+        # Counted here: the limiter knows of a question only after the loop has gone round once more.
+        self._taken += 1
+        try:
+            return await anyio.to_thread.run_sync(_refusing, call, limiter=self._running)
+        finally:
+            self._taken -= 1
 
     async def search(self, request: Request, caller: Caller) -> dict[str, Any]:
         ask = await _ask(request)
