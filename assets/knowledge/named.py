@@ -1,4 +1,4 @@
-"""Things whose names or codes stand in texts, found once for each text and set of names."""
+"""Things whose names or codes stand in texts; a text is read again only when a name that it may have comes or goes."""
 
 from __future__ import annotations
 

@@ -60,13 +60,13 @@ def build(parts: Sequence[Part], words: Vocabulary, folder: Path, before: Path |
             untouched="what is published.",
             todo="free the disk and run again.",
         ) from error
-    few = held is not None and len(gone) + len(new) < MOST_CHANGED * contents.quads and held.derived < MOST_DERIVED
     derived = 0
-    if few and before is not None and held is not None and sparql.derive(
-        before / sparql.STORE, folder / sparql.STORE, b"\n".join(gone), b"\n".join(new)
-    ):  # fmt: skip
-        derived = held.derived + 1
-    else:
+    if before is not None and held is not None and held.derived < MOST_DERIVED:
+        few = len(gone) + len(new) < MOST_CHANGED * contents.quads
+        store, other = folder / sparql.STORE, before / sparql.STORE
+        if few and sparql.derive(other, store, b"\n".join(gone), b"\n".join(new)):
+            derived = held.derived + 1
+    if not derived:
         sparql.build(folder / QUADS, folder / sparql.STORE)
     told = {"words": terms, "derived": derived, "quads": contents.quads, "parts": contents.parts}
     (folder / CONTENTS).write_bytes(orjson.dumps(told, default=list))
