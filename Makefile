@@ -12,6 +12,8 @@ unexport PYTHONDONTWRITEBYTECODE
 export UV_PYTHON_DOWNLOADS := never
 export UV_PROJECT_ENVIRONMENT := .venv
 export UV_NO_PROGRESS := 1
+# Most of the tests' time is waiting: for a rollout's window, a server that starts, a schedule.
+WORKERS ?= 2
 export DAGSTER_DISABLE_TELEMETRY := yes
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -67,8 +69,8 @@ status: install  ## What runs.
 stop: install  ## Stop everything that run and ui started.
 	@$(BIN)/python -m orchestration.ui stop
 
-test: install  ## All tests.
-	@$(BIN)/python -m pytest -q $(TESTS)
+test: install  ## All tests, two at a time; WORKERS=0 for one, TESTS=path for some.
+	@$(BIN)/python -m pytest -q -n $(WORKERS) $(TESTS)
 
 check: install  ## Formatting, lint, types, import rules, definitions.
 	@$(BIN)/ruff format --check .

@@ -13,9 +13,9 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
-import tests.bolt_url  # noqa: E402, F401  reads the environment before it is cleared
 
-for name in [n for n in os.environ if n.startswith("CLEARWAY_")]:
+# CLEARWAY_TEST_ are the suite's own: which other servers to test.
+for name in [n for n in os.environ if n.startswith("CLEARWAY_") and not n.startswith("CLEARWAY_TEST_")]:
     del os.environ[name]
 # Whatever forgets to name its home lands here, not in the user's.
 os.environ["CLEARWAY_HOME"] = tempfile.mkdtemp(prefix="clearway-tests-")
@@ -23,6 +23,23 @@ os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "1")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Workers share out files, as a file's tests share fixtures; those of both domains' commands are one worker's.
+
+    They run whole commands, of which two at once are slower than one after the other.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            whole = "tests/end_to_end"
+            return whole if nodeid.startswith(whole) else super()._split_scope(nodeid)
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
