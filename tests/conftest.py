@@ -25,18 +25,18 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 
+# Whole commands and vLLM: what wants all cores is one worker's, one after the other.
+HEAVY = ("tests/end_to_end/", "tests/serving/llm/test_vllm")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Workers share out files, as a file's tests share fixtures; those of both domains' commands are one worker's.
-
-    They run whole commands, of which two at once are slower than one after the other.
-    """
+    """Workers share out whole files, as a file's tests share fixtures."""
     from xdist.scheduler import LoadFileScheduling
 
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            whole = "tests/end_to_end"
-            return whole if nodeid.startswith(whole) else super()._split_scope(nodeid)
+            return "heavy" if nodeid.startswith(HEAVY) else super()._split_scope(nodeid)
 
     config.option.loadscopereorder = False
     return ByFile(config, log)

@@ -21,16 +21,21 @@ function cut(text, width, font) {
 }
 
 // Nodes and edges to draw: equal relations are one edge with their number; whose ends have no room are left out.
+// A relation between two things of the question comes once for each of them and counts once.
 function subgraph(entities, neighbours) {
   const names = new Map(entities.map((entity) => [entity.uid, entity.name || bare(entity.uid)]));
   for (const row of neighbours) if (row.uid && !names.has(row.uid)) names.set(row.uid, row.name || bare(row.uid));
-  const joined = new Map();
-  for (const { source, predicate, target, properties } of neighbours) {
-    const key = JSON.stringify([source, predicate, target]);
-    const edge = joined.get(key) || { source, predicate, target, properties, times: 0 };
-    edge.times += 1;
+  const joined = new Map(), kinds = new Map();
+  for (const { source, predicate, target, properties, uid, of } of neighbours) {
+    const key = JSON.stringify([source, predicate, target]), from = source === uid ? target : source;
+    const edge = joined.get(key) || { source, predicate, target, properties, from, times: 0 };
+    if (edge.from === from) edge.times += 1;
     joined.set(key, edge);
+    const kind = kinds.get(`${predicate} ${from}`) || { from, predicate, of, told: 0 };
+    kind.told += 1;
+    kinds.set(`${predicate} ${from}`, kind);
   }
+  const partial = [...kinds.values()].filter((kind) => kind.told < kind.of);
   const edges = [...joined.values()], touched = new Set(edges.flatMap((edge) => [edge.source, edge.target]));
   const things = entities.filter((entity) => !entity.uid.startsWith("phrase:")).map((entity) => entity.uid);
   const asked = [...new Set([...things.filter((uid) => touched.has(uid)), ...things])].slice(0, MOST_ASKED);
@@ -44,7 +49,8 @@ function subgraph(entities, neighbours) {
   const kept = new Set([...asked, ...around]);
   const drawn = edges.filter((edge) => kept.has(edge.source) && kept.has(edge.target));
   const name = (uid) => names.get(uid) || bare(uid);
-  return { asked, around, edges: drawn, all: edges, left: touched.size - [...touched].filter((uid) => kept.has(uid)).length, name };
+  const left = touched.size - [...touched].filter((uid) => kept.has(uid)).length;
+  return { asked, around, edges: drawn, all: edges, left, partial, name };
 }
 
 function svg(name, attributes, text) {

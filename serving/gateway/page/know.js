@@ -123,7 +123,9 @@ function graph(found) {
   const made = subgraph(found.entities, found.neighbours), things = found.entities.filter((one) => !one.uid.startsWith("phrase:"));
   const named = things.map((one) => `${one.name || bare(one.uid)} (${one.kind}, by its ${one.how} “${one.matched}”)`);
   $("graph").hidden = !things.length;
-  $("named").textContent = `${named.join("; ")}${made.left ? `. ${plural(made.left, "further neighbour is", "further neighbours are")} in the list alone` : ""}`;
+  const left = made.left ? [`${plural(made.left, "further neighbour is", "further neighbours are")} in the list alone`] : [];
+  const part = made.partial.map((kind) => `${made.name(kind.from)} ${spoken(kind.predicate)}, ${kind.told} of ${shown(kind.of)}`);
+  $("named").textContent = [named.join("; "), ...left, ...(part.length ? [`Of many relations some are told: ${part.join("; ")}`] : [])].join(". ");
   $("listed").replaceChildren(...listed(made));
   $("edges").hidden = !made.all.length;
   return made;

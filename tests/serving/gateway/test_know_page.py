@@ -34,10 +34,10 @@ def passage(number: int, text: str, path: list[str]) -> dict[str, Any]:
             "score": 0.5, "ranks": {"dense": 3, "names": 1}, "path": [*path, uid]}  # fmt: skip
 
 
-def neighbour(predicate: str, name: str, back: bool = False) -> dict[str, Any]:
+def neighbour(predicate: str, name: str, back: bool = False, of: int = 42) -> dict[str, Any]:
     ends = (f"Part:{name}", "Pump:7") if back else ("Pump:7", f"Part:{name}")
     return {"source": ends[0], "predicate": predicate, "target": ends[1], "uid": f"Part:{name}", "name": name,
-            "properties": {"since": 2019}}  # fmt: skip
+            "properties": {"since": 2019}, "of": of}  # fmt: skip
 
 
 def cited(number: int, uid: str) -> dict[str, Any]:
@@ -55,7 +55,8 @@ def extracts() -> dict[str, Any]:
         ],
         "passages": passages,
         "neighbours": [neighbour("HAS_PART", "seal"), neighbour("HAS_PART", "seal"),
-                       neighbour("MENTIONS", HOSTILE, True), *(neighbour("HAS_PART", f"bolt {n}") for n in range(40))],
+                       neighbour("MENTIONS", HOSTILE, True, of=12345),
+                       *(neighbour("HAS_PART", f"bolt {n}") for n in range(40))],
         "reports": [{"uid": "Community:1", "title": "Pumps", "text": "40 bolts.", "score": 0.1}],
         "answer": "The pump leaks when its seal is worn. [1] A seal lasts two years. [2] Bolts are many. [4] Or [9].",
         "by": "extracts", "dropped": [], "query": None,
@@ -216,6 +217,7 @@ def test_the_graph_is_drawn_within_bounds_and_told_as_a_list(page: WebDriver, fa
     assert len(picture.find_elements(By.CSS_SELECTOR, ".node")) == 24
     assert "phrase" not in text_of(page, "named")
     assert "19 further neighbours are in the list alone" in text_of(page, "named")
+    assert hidden_text(page, "named").endswith(f"Of many relations some are told: {LONG} mentions, 1 of 12,345")
     titles = [attribute(t, "textContent") for t in picture.find_elements(By.CSS_SELECTOR, ".node title")]
     assert f"{LONG} (Pump:7)" in titles
     assert f"{HOSTILE} (Part:{HOSTILE})" in titles
@@ -231,6 +233,17 @@ def test_the_graph_is_drawn_within_bounds_and_told_as_a_list(page: WebDriver, fa
     lines = [attribute(one, "textContent") for one in page.find_elements(By.CSS_SELECTOR, "#listed li")]
     assert lines[0] == f"{LONG} has part seal (2 times)"
     assert lines[1] == f"{HOSTILE} mentions {LONG} (since 2019)"
+
+
+def test_a_relation_between_two_things_of_the_question_counts_once(page: WebDriver, fake: Fake) -> None:
+    part = {"uid": "Part:seal", "name": "seal", "kind": "Part", "matched": "seal", "how": "name"}
+    there = neighbour("HAS_PART", "seal", of=1)
+    fake.found["entities"].append(part)
+    fake.found["neighbours"] = [there, {**there, "uid": "Pump:7", "name": LONG}]
+    ask(page, ASKED)
+    answered(page, fake.found)
+    assert hidden_text(page, "listed") == f"{LONG} has part seal (since 2019)"
+    assert "some are told" not in text_of(page, "named")
 
 
 def test_a_declared_query_is_told_with_its_rows(page: WebDriver, fake: Fake) -> None:
