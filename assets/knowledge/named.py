@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from assets.knowledge.extract import Code
     from serving.retrieval.ranking.dictionary import Dictionary
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 NAMES = "names"  # the key under which the cache has the names that it was made with
 MOST_CHANGED = 500
 SHORTEST = 4  # A shorter name that is also a word would be found everywhere; declared patterns find codes.

@@ -16,7 +16,7 @@ from serving.retrieval.elements import Node, Part, Passage, Relation, digest
 from serving.settings import Settings
 from serving.whole import replace
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 Profile = Literal["english", "multilingual"]
 KEPT = 3
 

@@ -14,14 +14,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from serving.retrieval.ranking.text import LEGAL_FORMS
+
 ACCEPT, CLEAR = 0.72, 0.12
 _PARENTHESES = re.compile(r"\(([^)]*)\)")
 _TRADING = re.compile(r"\b(?:d/?b/?a|doing business as|trading as|t/a)\b[:.]?", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_]+")
-LEGAL = frozenset(
-    {"inc", "incorporated", "co", "company", "corp", "corporation", "ltd", "llc", "limited", "lp", "plc", "gmbh", "sa"}
-    | {"the", "and", "of"}
-)
+LEGAL = LEGAL_FORMS | {"the", "and", "of"}
 
 
 @dataclass(frozen=True, slots=True)

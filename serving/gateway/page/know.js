@@ -124,7 +124,7 @@ function graph(found) {
   const named = things.map((one) => `${one.name || bare(one.uid)} (${one.kind}, by its ${one.how} “${one.matched}”)`);
   $("graph").hidden = !things.length;
   const left = made.left ? [`${plural(made.left, "further neighbour is", "further neighbours are")} in the list alone`] : [];
-  const part = made.partial.map((kind) => `${made.name(kind.from)} ${spoken(kind.predicate)}, ${kind.told} of ${shown(kind.of)}`);
+  const part = made.partial.map((kind) => `${spoken(kind.predicate)}, ${kind.told} of ${shown(kind.of)}${things.length > 1 ? ` at ${made.name(kind.from)}` : ""}`);
   $("named").textContent = [named.join("; "), ...left, ...(part.length ? [`Of many relations some are told: ${part.join("; ")}`] : [])].join(". ");
   $("listed").replaceChildren(...listed(made));
   $("edges").hidden = !made.all.length;

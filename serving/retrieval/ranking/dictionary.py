@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from serving.retrieval.ranking.text import STOPWORDS, Token, is_character, key, tokens
+from serving.retrieval.ranking.text import LEGAL_FORMS, STOPWORDS, Token, is_character, key, tokens
 
 How = Literal["name", "alias", "title", "spelling"]
 Key = tuple[str, ...]
@@ -93,7 +93,9 @@ def build(names: Iterable[tuple[int, str, How]]) -> Dictionary:
 
 
 def variants(name: str) -> Iterator[tuple[Key, Key, bool]]:
-    """(words, qualifier, proper) of a name: whole, without brackets at its end, before a comma, a code in its parts."""
+    """(words, qualifier, proper) of a name: whole, without what ends it (brackets, a legal form, after a comma), a code
+    in its parts.
+    """
     found = tokens(name)
     proper = any(token.capital for token in found if token.word not in STOPWORDS and not is_character(token.word))
     forms: list[tuple[Key, Key]] = [(key(found), ())]
@@ -102,6 +104,11 @@ def variants(name: str) -> Iterator[tuple[Key, Key, bool]]:
     head, comma, rest = name.partition(",")
     if comma and len(words := key(tokens(head))) > 1:
         forms.append((words, key(tokens(rest))))
+    bare = len(found)
+    while bare and found[bare - 1].word in LEGAL_FORMS:
+        bare -= 1
+    if 1 < bare < len(found):
+        forms.append((key(found[:bare]), key(found[bare:])))
     if len(found) == 1 and (code := _CODE.match(found[0].word)):
         forms.append((tuple(part for part in code.groups() if part), ()))
     if len(found) > 1 and all(t.tight for t in found[1:]) and any(c.isdigit() for c in name):

@@ -33,6 +33,10 @@ _STOPPING = """
     whether else ever many much
 """
 STOPWORDS = frozenset(_STOPPING.split())
+# What a company's name ends with and people leave out.
+LEGAL_FORMS = frozenset(
+    ("inc", "incorporated", "co", "company", "corp", "corporation", "ltd", "llc", "limited", "lp", "plc", "gmbh", "sa")
+)
 
 
 class Token(NamedTuple):

@@ -94,6 +94,11 @@ def test_variants() -> None:
         "john wallop 2nd earl",
         "john wallop",
     }
+    carrier = {(" ".join(key), " ".join(cut)) for key, cut, _ in dictionary.variants("United Air Lines Co., Inc.")}
+    assert {("united air lines co inc", ""), ("united air lines", "co inc")} <= carrier
+    assert {" ".join(key) for key, _, _ in dictionary.variants("Delta Inc.")} == {"delta inc"}, (
+        "one word says too little"
+    )
     assert {" ".join(key) for key, _, _ in dictionary.variants("P-7")} == {"p 7", "p7"}
     assert {" ".join(key) for key, _, _ in dictionary.variants("P7")} == {"p 7", "p7"}
     assert list(dictionary.variants("The")) == list(dictionary.variants("")) == []
