@@ -19,6 +19,7 @@ from orchestration.progress import console
 from serving.errors import ClearwayError
 from serving.settings import Settings, get_settings
 
+TOLD = 10
 JOBS = {"build": "knowledge", "check": "knowledge_check", "repair": "knowledge_repair"}
 
 
@@ -54,6 +55,7 @@ def main() -> int:
                 console.print(f"\n[bold]{event.step_key}[/]\n{why(event)}")
             return 1
         _show(settings, key, time.monotonic() - started)
+        _tell_untaken(result)
         return 0
     except ClearwayError as error:
         print(f"\n{error}", file=sys.stderr)
@@ -72,6 +74,23 @@ def _checked(result: Any) -> int:
         console.print(f"{row['store']}: {row['count']} {row['what']}, such as {row['examples']}")
     console.print("`python -m orchestration.knowledge repair` mends them.")
     return 1
+
+
+def _tell_untaken(result: Any) -> None:
+    """Name what was dropped and is not in the knowledge: those who dropped it may look nowhere else."""
+    from assets.knowledge.keys import TAKEN
+
+    for check in result.get_asset_check_evaluations():
+        if check.check_name != TAKEN or check.passed:
+            continue
+        count = int(check.metadata["not taken"].value)
+        console.print(f"\n[yellow bold]Not taken: {count}.[/] Everything else that was dropped is in the knowledge.")
+        for record in check.metadata["problems"].records[: min(count, TOLD)]:
+            file, problem = record.data["file"], record.data["problem"]
+            told = problem if file in problem else f"{file}: {problem}"
+            console.print(f"  {told}", markup=False, highlight=False, soft_wrap=True)
+        more = f" All are listed by the check `{TAKEN}` of knowledge/elements." if count > TOLD else ""
+        console.print(f"Mend or remove the files and run `make knowledge` again.{more}")
 
 
 def _show(settings: Settings, key: str, seconds: float) -> None:

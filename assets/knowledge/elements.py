@@ -85,11 +85,12 @@ def elements_asset(domain: Domain, graph: GraphFile, manifest: Manifest) -> dg.A
             metadata={"violations": table([vars(v) for v in wrong[:LISTED]])},
         )  # fmt: skip
         lost = [p for p in found.problems if p.lost]
+        listed = [*lost, *(p for p in found.problems if not p.lost)][:LISTED]
         yield dg.AssetCheckResult(
             asset_key=ELEMENTS, check_name=TAKEN, passed=not lost, severity=dg.AssetCheckSeverity.WARN,
             metadata={
                 "documents": len(found.documents), "not taken": len(lost), "notes": len(found.problems) - len(lost),
-                "problems": table([{"file": p.file, "problem": p.message} for p in found.problems[:LISTED]]),
+                "problems": table([{"file": p.file, "problem": p.message} for p in listed]),
             },
         )  # fmt: skip
         if problems or wrong:

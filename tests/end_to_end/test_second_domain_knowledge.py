@@ -63,6 +63,8 @@ def built(library: Ran) -> Ran:
     done = build(library)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     assert "Finished in" in done.stdout
+    assert "Not taken: 1." in done.stdout
+    assert "notes/broken.pdf: " in done.stdout, "who drops a file learns that it is not taken"
     return library
 
 
